@@ -1,1 +1,11 @@
-"""Re-simulation campaigns."""
+"""Re-simulation campaigns: freeze a hard process, simulate the rest again under several variations.
+
+>>> from hepfm.resim import plan, run
+>>> campaign = plan(1000, "nominal,fsr-up")  # doctest: +SKIP
+>>> run(campaign, "resim-jets")  # doctest: +SKIP
+"""
+
+from hepfm.resim.campaign import Campaign, plan
+from hepfm.resim.run import run
+
+__all__ = ["Campaign", "plan", "run"]

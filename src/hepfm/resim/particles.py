@@ -1,14 +1,24 @@
 """What travels between the steps of the simulation: ragged arrays of particles, kept flat with offsets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from functools import cache
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from particle.pdgid import three_charge
+
+
+def ragged_rows(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets and flat indices of a ragged array's `rows`, in that order."""
+    counts = np.diff(offsets)[rows]
+    taken = np.concatenate([[0], np.cumsum(counts)])
+    return taken, np.arange(taken[-1]) + np.repeat(offsets[rows] - taken[:-1], counts)
 
 
 @dataclass(frozen=True)
-class _Ragged:
+class Ragged:
     """Flat arrays of which event `i` owns the slice `offsets[i]:offsets[i + 1]`."""
 
     offsets: NDArray[np.int64]
@@ -26,12 +36,37 @@ class _Ragged:
     def select(self, keep: NDArray[np.bool_]) -> Self:
         """Keep the entries for which `keep`, shape (offsets[-1],), is true; the events stay the same."""
         offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
-        columns = {f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name != "offsets"}
-        return type(self)(offsets=offsets, **columns)
+        return type(self)(offsets=offsets, **{name: values[keep] for name, values in self._columns().items()})
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """The events `rows`, in that order."""
+        offsets, flat = ragged_rows(self.offsets, rows)
+        return type(self)(offsets=offsets, **{name: values[flat] for name, values in self._columns().items()})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """The events of all parts, one after the other; at least one part."""
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([p.counts for p in parts]))])
+        columns = [p._columns() for p in parts]
+        return cls(offsets=offsets, **{name: np.concatenate([c[name] for c in columns]) for name in columns[0]})
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "offsets"}
+
+
+def charges(pdg_id: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Electric charges in units of e, shape of `pdg_id`; 0 for ids that the PDG does not define."""
+    values, inverse = np.unique(pdg_id, return_inverse=True)
+    return np.array([_charge(int(v)) for v in values], np.int8)[inverse]
+
+
+@cache
+def _charge(pdg_id: int) -> int:
+    return (three_charge(pdg_id) or 0) // 3
 
 
 @dataclass(frozen=True)
-class Particles(_Ragged):
+class Particles(Ragged):
     """Stable generated particles of some events.
 
     Four-momenta in GeV, production vertices in mm, electric charge in units of e.
@@ -50,7 +85,7 @@ class Particles(_Ragged):
 
 
 @dataclass(frozen=True)
-class Candidates(_Ragged):
+class Candidates(Ragged):
     """What a detector makes of the particles of some events: particle-flow candidates.
 
     `pdg_id` is that of the generated particle for tracks, 22 for photons and 0 for neutral hadrons.

@@ -1,0 +1,174 @@
+"""Les Houches event files: read strictly, written without loss.
+
+Format: hep-ph/0609017, with the extensions of arXiv:1405.1067. The parsing is pylhe's.
+"""
+
+import gzip
+import io
+import math
+import re
+import warnings
+import zlib
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from xml.etree.ElementTree import ParseError
+
+import pylhe
+
+from hepfm.errors import InputError
+from hepfm.formats.atomic import atomic_path
+
+# 17 significant digits bring every float64 back to the last bit.
+_LOSSLESS = pylhe.LHEXMLFormat(
+    eventinfo="{nparticles} {pid} {weight:.17g} {scale:.17g} {aqed:.17g} {aqcd:.17g}",
+    particle="{id} {status} {mother1} {mother2} {color1} {color2} "
+    "{px:.17g} {py:.17g} {pz:.17g} {e:.17g} {m:.17g} {lifetime:.17g} {spin:.17g}",
+    initinfo="{beamA} {beamB} {energyA:.17g} {energyB:.17g} {PDFgroupA} {PDFgroupB} {PDFsetA} {PDFsetB} "
+    "{weightingStrategy} {numProcesses}",
+    procinfo="{xSection:.17g} {error:.17g} {unitWeight:.17g} {procId}",
+)
+# What pylhe, the XML parser and gzip raise on a damaged file.
+_DAMAGE = (ValueError, IndexError, KeyError, AttributeError, ParseError, EOFError, zlib.error, StopIteration)
+
+
+def read_lhe(path: Path) -> tuple[pylhe.LesHouchesEvents, Generator[pylhe.LHEEvent, None, None]]:
+    """Open an LHE file, plain or gzipped.
+
+    Returns:
+        The file's header and `<init>` block, and its events one by one, each checked.
+
+    Raises:
+        InputError: the file is missing, is not LHE, or (while iterating) is truncated or malformed;
+            the message names the event, counted from 1.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            file = pylhe.LHEFile.fromfile(path)
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}."
+        raise InputError(msg) from error
+    except (*_DAMAGE, RuntimeWarning) as error:
+        msg = f"{path} is not a Les Houches event file ({error}). Expected <LesHouchesEvents> with an <init> block."
+        raise InputError(msg) from error
+    return file, _checked_events(path, file.events)
+
+
+@dataclass(frozen=True)
+class LheSummary:
+    """What a file says of itself before any event is parsed.
+
+    Attributes:
+        n_events: number of `<event>` blocks that begin, whatever they hold.
+        from_powheg: written by POWHEG-BOX: the first emission is already there.
+        is_merged: made for MLM or CKKW merging (MadGraph's `ickkw`).
+    """
+
+    n_events: int
+    from_powheg: bool
+    is_merged: bool
+
+
+def scan(path: Path) -> LheSummary:
+    """Count a file's events and look at its header, without parsing.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    header, n_events = [], 0
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            for line in _lines_until_damage(file):
+                n_events += line.lstrip().startswith((b"<event>", b"<event "))
+                if not n_events:
+                    header.append(line)
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}. Expected an LHE file, plain or gzipped."
+        raise InputError(msg) from error
+    text = b"".join(header)
+    return LheSummary(n_events, b"POWHEG" in text, re.search(rb"^\s*[1-9]\s*=\s*ickkw", text, re.MULTILINE) is not None)
+
+
+def write_lhe(path: Path, init: pylhe.LHEInit, events: Iterable[pylhe.LHEEvent]) -> None:
+    """Write gzipped LHE, every number to its last bit; the same events give the same bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        # No name and no time in the gzip header, so that the file depends on its events alone.
+        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
+            text = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
+            text.write('<LesHouchesEvents version="3.0">\n')
+            text.write(init.tolhe(lheformat=_LOSSLESS) + "\n")
+            text.writelines(_event_text(event) for event in events)
+            text.write("</LesHouchesEvents>\n")
+            text.flush()
+            text.detach()
+
+
+def _event_text(event: pylhe.LHEEvent) -> str:
+    """One event as LHE. pylhe writes weights with five digits, so the weights are written here."""
+    attributes = "".join(f' {name}="{value}"' for name, value in event.attributes.items())
+    lines = [f"<event{attributes}>", event.eventinfo.tolhe(lheformat=_LOSSLESS)]
+    lines += [particle.tolhe(lheformat=_LOSSLESS) for particle in event.particles]
+    if event.weights:
+        lines += [
+            "<rwgt>",
+            *(f"<wgt id='{name}'>{value!r}</wgt>" for name, value in event.weights.items()),
+            "</rwgt>",
+        ]
+    return "\n".join([*lines, "</event>\n"])
+
+
+def _checked_events(path: Path, events: Generator[pylhe.LHEEvent, None, None]) -> Generator[pylhe.LHEEvent, None, None]:
+    with closing(events):
+        for number in count(1):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")  # pylhe only warns when the XML ends early
+                    event = next(events, None)
+                if event is None:
+                    return
+                _check(event)
+            except (*_DAMAGE, RuntimeWarning) as error:
+                msg = f"{path}: event {number} is truncated or malformed ({error}). Repair the file or cut it before."
+                raise InputError(msg) from error
+            yield event
+
+
+def _check(event: pylhe.LHEEvent) -> None:
+    """Raise ValueError where an event cannot be right, whatever the generator."""
+    n = event.eventinfo.nparticles
+    if n != len(event.particles):
+        msg = f"{n} particles announced, {len(event.particles)} found"
+        raise ValueError(msg)
+    if sum(p.status == -1 for p in event.particles) != 2:
+        msg = "expected two incoming particles"
+        raise ValueError(msg)
+    for particle in event.particles:
+        if not all(map(math.isfinite, (particle.px, particle.py, particle.pz, particle.e, particle.m))):
+            msg = "a momentum is not a finite number"
+            raise ValueError(msg)
+        if not (0 <= particle.mother1 <= n and 0 <= particle.mother2 <= n):
+            msg = f"a particle has mothers {particle.mother1} and {particle.mother2} of {n}"
+            raise ValueError(msg)
+    if not math.isfinite(event.eventinfo.weight):
+        msg = "the weight is not a finite number"
+        raise ValueError(msg)
+    sign = {-1: -1.0, 1: 1.0}
+    balance = [
+        sum(sign.get(p.status, 0.0) * getattr(p, axis) for p in event.particles) for axis in ("px", "py", "pz", "e")
+    ]
+    incoming = sum(p.e for p in event.particles if p.status == -1)
+    if max(map(abs, balance)) > 1e-3 * incoming:  # the same tolerance as Pythia's own check of an event
+        msg = "four-momentum is not conserved"
+        raise ValueError(msg)
+
+
+def _lines_until_damage(file: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from file
+    except (EOFError, zlib.error):
+        return

@@ -1,0 +1,182 @@
+"""Pythia: the one module that imports it. Settings, seeds, and frozen events fed from memory."""
+
+import difflib
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pythia8mc
+from numpy.typing import NDArray
+
+from hepfm.errors import GeneratorError, InputError
+
+# What hepfm itself sets: a variation that changed them would no longer be a view of the frozen event.
+_RESERVED = ("Beams:", "Random:", "Main:", "LesHouches:", "Next:", "Init:", "Print:")
+_QUIET = ("Print:quiet = on", "Print:verbosity = 0")
+# Particles that fly further than 10 mm reach the detector undecayed, as in JetClass and CMS.
+_STABLE = ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10.")
+_FLAG_VALUES = {"on", "off", "true", "false", "yes", "no", "ok", "0", "1"}
+# Pythia takes seeds from 1 to 900,000,000; a prime modulus keeps the seeds of a stage distinct.
+_SEED_MODULUS = 899_999_963
+_SEED_STEP = 556_230_542  # near modulus / golden ratio, so that neighbours lie far apart
+
+
+@dataclass(frozen=True)
+class Beams:
+    """The colliding beams: PDG ids and energies in GeV."""
+
+    id_a: int = 2212
+    id_b: int = 2212
+    energy_a: float = 6500.0
+    energy_b: float = 6500.0
+
+
+def pythia_seeds(campaign_seed: int, stage: str, event_id: NDArray[np.int64], attempt: int = 0) -> NDArray[np.int64]:
+    """One seed for Pythia's random generator an event, between 1 and 899,999,963.
+
+    A pure function of its arguments. Within a stage (a variation's name) and an attempt no two
+    events share a seed below 9e8 events.
+    """
+    base = int.from_bytes(_digest(campaign_seed, stage, attempt)[:8], "little") % _SEED_MODULUS
+    # event_id is reduced first, so that the product stays within 64 bits.
+    steps = (np.asarray(event_id) % _SEED_MODULUS) * _SEED_STEP
+    return 1 + (base + steps) % _SEED_MODULUS
+
+
+def detector_seeds(campaign_seed: int, stage: str, event_id: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One 64-bit seed an event for the detector's random numbers."""
+    base = np.uint64(int.from_bytes(_digest(campaign_seed, stage + "/detector", 0)[:8], "little"))
+    # 2^64 / golden ratio: the increment of splitmix64, which the detector's generator scrambles.
+    return base + np.asarray(event_id).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+def _digest(campaign_seed: int, stage: str, attempt: int) -> bytes:
+    return hashlib.sha256(f"{campaign_seed}/{stage}/{attempt}".encode()).digest()
+
+
+def check_settings(settings: Iterable[str], owner: str) -> None:
+    """Check Pythia settings one by one, before the first event.
+
+    Args:
+        settings: lines `Name = value`, as Pythia reads them.
+        owner: what they belong to, for the message ("variation 'mine'").
+
+    Raises:
+        InputError: a name that Pythia does not have, a value of the wrong kind or out of range, or a
+            setting that hepfm keeps for itself.
+    """
+    pythia = pythia8mc.Pythia("", False)
+    for line in settings:
+        problem = _problem_with(pythia, line)
+        if problem:
+            msg = f"{owner}: setting '{line}' {problem}"
+            raise InputError(msg)
+
+
+def _problem_with(pythia: pythia8mc.Pythia, line: str) -> str | None:
+    """What is wrong with one setting, or None."""
+    name, equals, value = (part.strip() for part in line.partition("="))
+    if not equals or not value:
+        return "is not of the form 'Name = value'."
+    if name.startswith(_RESERVED):
+        return "belongs to hepfm (beams, seeds, input, printing); remove it."
+    book = pythia.settings
+    kinds = ("Flag", "Mode", "Parm", "Word", "FVec", "MVec", "PVec", "WVec")
+    kind = next((k for k in kinds if getattr(book, f"is{k}")(name)), None)
+    if kind is None and not name.partition(":")[0].lstrip("-").isdigit():
+        return f"is unknown to Pythia. {_similar_settings(book, name)}"
+    wrong = _wrong_value(book, kind, name, value)
+    if wrong:
+        return wrong
+    return None if pythia.readString(line, False) else "was refused by Pythia; see its manual for the values."
+
+
+def _wrong_value(book: "pythia8mc.Settings", kind: str | None, name: str, value: str) -> str | None:
+    if kind == "Flag" and value.lower() not in _FLAG_VALUES:
+        return "expects on or off."
+    if kind not in ("Mode", "Parm"):
+        return None
+    convert = int if kind == "Mode" else float
+    try:
+        number = convert(value)
+    except ValueError:
+        return f"expects {'an integer' if kind == 'Mode' else 'a number'}."
+    entry = getattr(book, f"get{kind}Map")(name.lower())[name.lower()]
+    low = entry.valMin if entry.hasMin else -math.inf
+    high = entry.valMax if entry.hasMax else math.inf
+    if not low <= number <= high:
+        return f"is out of range: expected {low:g} to {high:g}."
+    return None
+
+
+def _similar_settings(book: "pythia8mc.Settings", name: str) -> str:
+    known = {
+        entry.name
+        for kind in ("Flag", "Mode", "Parm", "Word")
+        for entry in getattr(book, f"get{kind}Map")(name.partition(":")[0].lower()).values()
+    }
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean '{close[0]}'?" if close else "See Pythia's manual for the names."
+
+
+def make_pythia(settings: Sequence[str], feed: "EventFeed | None" = None) -> pythia8mc.Pythia:
+    """An initialised, silent Pythia, with events of its own or those of `feed`.
+
+    Raises:
+        GeneratorError: Pythia refused a setting or could not start.
+    """
+    pythia = pythia8mc.Pythia("", False)
+    lines = [*_QUIET, *_STABLE, *settings]
+    if feed is not None:
+        lines.append("Beams:frameType = 5")
+    for line in lines:
+        if not pythia.readString(line):
+            msg = f"Pythia refuses the setting '{line}'. `hepfm-data list variations` shows valid ones."
+            raise GeneratorError(msg)
+    if feed is not None:
+        feed.pythia = pythia
+        pythia.setLHAupPtr(feed)
+    if not pythia.init():
+        msg = f"Pythia cannot start with the settings {list(settings)}. Check the process, the beams and the PDF set."
+        raise GeneratorError(msg)
+    return pythia
+
+
+class EventFeed(pythia8mc.LHAup):  # type: ignore[misc]
+    """Hands frozen events to Pythia, and sets the random state before each.
+
+    An event's outcome therefore depends on the event and its seed alone.
+    """
+
+    def __init__(self, beams: Beams) -> None:
+        """Feed events of these beams."""
+        super().__init__()
+        self.pythia: pythia8mc.Pythia | None = None
+        self._beams = beams
+        self._queue: list[tuple[int, tuple[float, ...], list[tuple[float, ...]]]] = []
+
+    def load(self, events: Iterable[tuple[int, tuple[float, ...], list[tuple[float, ...]]]]) -> None:
+        """Queue events: (seed, (scale, alpha_qed, alpha_qcd), particle rows in `addParticle`'s order)."""
+        self._queue = list(events)[::-1]
+
+    def setInit(self) -> bool:  # noqa: N802 (Pythia's name)
+        """Declare the beams; every event has unit weight here, its own weight travels beside."""
+        beams = self._beams
+        self.setBeamA(beams.id_a, beams.energy_a)
+        self.setBeamB(beams.id_b, beams.energy_b)
+        self.setStrategy(3)
+        self.addProcess(1, 1.0, 0.0, 1.0)
+        return True
+
+    def setEvent(self, idProcess: int = 0) -> bool:  # noqa: N802, N803, ARG002 (Pythia's names)
+        """Give Pythia the next event; False when there is none."""
+        if not self._queue or self.pythia is None:
+            return False
+        seed, couplings, rows = self._queue.pop()
+        self.pythia.rndm.init(seed)
+        self.setProcess(1, 1.0, *couplings)
+        for row in rows:
+            self.addParticle(*row)
+        return True

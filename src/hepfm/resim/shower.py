@@ -1,0 +1,184 @@
+"""Parton shower, underlying event and hadronisation of frozen events, under one variation."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import awkward as ak
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from hepfm.resim.generator import Beams, EventFeed, make_pythia, pythia_seeds
+from hepfm.resim.hard import HardEvents, feed_entries
+from hepfm.resim.particles import Particles, Ragged, charges
+from hepfm.schema import JET_FLAVOURS
+
+if TYPE_CHECKING:
+    import pythia8mc
+
+# Events handed to Pythia at once. The event records of a batch live in memory together
+# (0.25 MB an event), and Ctrl-C waits for the end of a batch.
+_BATCH_EVENTS = 50
+# Pythia's advice for an event it rejects is to try again; almost every retry succeeds.
+_MAX_ATTEMPTS = 5
+# Frozen events are taken exactly as they are.
+_AS_FROZEN = ("LesHouches:setLeptonMass = 0", "LesHouches:setQuarkMass = 0", "LesHouches:matchInOut = off")
+# A gluon's branching counts as resolved as soft drop (z = 0.1, beta = 0) would within a jet of R = 0.8.
+_RESOLVED_Z = 0.1
+_RESOLVED_RADIUS = 0.8
+_FIRST_HADRONISATION_STATUS = 71
+_UNSPLIT = JET_FLAVOURS["g"]
+_GLUON_PAIR = JET_FLAVOURS["ggg"]
+_FLAVOUR_OF_PAIR = (0, *[JET_FLAVOURS["gqq"]] * 3, JET_FLAVOURS["gcc"], JET_FLAVOURS["gbb"])
+
+
+@dataclass(frozen=True)
+class Gluons(Ragged):
+    """The outgoing gluons of each hard process, in its order.
+
+    `flavour` is the RS3L code of a gluon's first resolved branching in the shower: gqq, gcc, gbb or
+    ggg, and g where it did not branch.
+    """
+
+    flavour: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Showered:
+    """What the shower made of the events that it accepted.
+
+    Attributes:
+        rows: indices of those events within the HardEvents, ascending, shape (S,).
+        particles: their stable particles.
+        gluons: the fate of their outgoing gluons.
+        n_retried: how many more attempts than events were needed.
+    """
+
+    rows: NDArray[np.int64]
+    particles: Particles
+    gluons: Gluons
+    n_retried: int
+
+
+def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, stage: str) -> Showered:
+    """Shower and hadronise frozen events.
+
+    The outcome of an event depends on the event, the settings, `campaign_seed` and `stage` alone,
+    not on the events around it.
+
+    Args:
+        events: E frozen events.
+        settings: Pythia settings of the variation.
+        campaign_seed: the campaign's seed.
+        stage: the variation's name, from which its random numbers derive.
+
+    Raises:
+        GeneratorError: Pythia does not start with these settings.
+    """
+    pythia, feed = start_generator(settings, events.beams)
+    rows, particles, gluons = [], [], []
+    n_retried = 0
+    for start in range(0, max(events.n_events, 1), _BATCH_EVENTS):
+        pending = np.arange(start, min(start + _BATCH_EVENTS, events.n_events))
+        for attempt in range(_MAX_ATTEMPTS):
+            batch = events.take(pending)
+            feed.load(feed_entries(batch, pythia_seeds(campaign_seed, stage, batch.event_id, attempt)))
+            records = pythia.nextBatch(len(pending), "none")
+            failed = np.asarray(ak.is_none(records))
+            stable, fates = _read(ak.drop_none(records, axis=0).prt)
+            rows.append(pending[~failed])
+            particles.append(stable)
+            gluons.append(fates)
+            pending = pending[failed]
+            n_retried += len(pending)
+            if not len(pending):
+                break
+    accepted = np.concatenate(rows)
+    order = np.argsort(accepted)
+    return Showered(
+        accepted[order],
+        Particles.concatenate(particles).take(order),
+        Gluons.concatenate(gluons).take(order),
+        n_retried,
+    )
+
+
+@lru_cache(maxsize=16)
+def start_generator(settings: tuple[str, ...], beams: Beams) -> tuple["pythia8mc.Pythia", EventFeed]:
+    """Start Pythia for a variation, or give the one that this process has; starting takes as long as 80 events.
+
+    Raises:
+        GeneratorError: Pythia does not start with these settings.
+    """
+    feed = EventFeed(beams)
+    return make_pythia((*_AS_FROZEN, *settings), feed), feed
+
+
+def _read(records: ak.Array) -> tuple[Particles, Gluons]:
+    """Stable particles and gluon fates of Pythia's event records, shape (E, var)."""
+    offsets = np.concatenate([[0], np.cumsum(np.asarray(ak.num(records), np.int64))])
+    flat = ak.flatten(records)
+    pdg_id, status = np.asarray(flat.id), np.asarray(flat.status)
+    px, py, pz, energy = (np.asarray(flat.p[axis]) for axis in ("px", "py", "pz", "e"))
+    links = [np.asarray(flat[name]) for name in ("mother1", "mother2", "daughter1", "daughter2")]
+    gluons = Gluons(*_gluon_fates(offsets, pdg_id, status, *links, px, py, pz))
+    stable = np.flatnonzero(status > 0)
+    vertex = flat.vProd[stable]  # an option: particles from the collision point carry none
+    x, y, z = (np.asarray(ak.fill_none(vertex[axis], 0.0)) for axis in ("px", "py", "pz"))
+    particles = Particles(
+        offsets=np.searchsorted(stable, offsets),
+        pdg_id=pdg_id[stable],
+        charge=charges(pdg_id[stable]),
+        px=px[stable],
+        py=py[stable],
+        pz=pz[stable],
+        energy=energy[stable],
+        mass=np.asarray(flat.m)[stable],
+        x=x,
+        y=y,
+        z=z,
+    )
+    return particles, gluons
+
+
+@njit(cache=True)
+def _gluon_fates(offsets, pdg_id, status, mother1, mother2, daughter1, daughter2, px, py, pz):  # noqa: ANN001, ANN202
+    """Offsets and flavour codes of every event's outgoing hard gluons."""
+    counts = np.zeros(len(offsets), np.int64)
+    flavours = np.empty(len(pdg_id), np.int8)
+    n = 0
+    for event in range(len(offsets) - 1):
+        first = offsets[event]
+        for i in range(first, offsets[event + 1]):
+            outgoing = pdg_id[i] == 21 and abs(status[i]) == 23
+            if outgoing and status[first + mother1[i]] == -21:  # from the collision, not from a resonance
+                flavours[n] = _first_branching(
+                    i, first, pdg_id, status, mother1, mother2, daughter1, daughter2, px, py, pz
+                )
+                n += 1
+        counts[event + 1] = n
+    return counts, flavours[:n].copy()
+
+
+@njit(cache=True)
+def _first_branching(i, first, pdg_id, status, mother1, mother2, daughter1, daughter2, px, py, pz):  # noqa: ANN001, ANN202
+    """RS3L code of the first resolved branching of gluon `i`, following the harder gluon past soft emissions."""
+    while True:
+        children = (first + daughter1[i], first + daughter2[i])
+        # A recoil leaves one child. Vincia's antenna emissions have two mothers: still one line goes on.
+        if daughter1[i] == 0 or abs(status[children[0]]) >= _FIRST_HADRONISATION_STATUS:
+            return _UNSPLIT
+        if daughter2[i] == 0 or daughter2[i] == daughter1[i]:
+            i = children[0]
+            continue
+        a, b = children
+        if pdg_id[a] == -pdg_id[b]:
+            return _FLAVOUR_OF_PAIR[abs(pdg_id[a])]
+        pt_a, pt_b = np.hypot(px[a], py[a]), np.hypot(px[b], py[b])
+        delta_phi = (np.arctan2(py[a], px[a]) - np.arctan2(py[b], px[b]) + np.pi) % (2 * np.pi) - np.pi
+        delta_eta = np.arcsinh(pz[a] / pt_a) - np.arcsinh(pz[b] / pt_b)
+        z = min(pt_a, pt_b) / (pt_a + pt_b)
+        if z > _RESOLVED_Z and np.hypot(delta_eta, delta_phi) < _RESOLVED_RADIUS:
+            return _GLUON_PAIR
+        i = a if pt_a > pt_b else b

@@ -1,0 +1,63 @@
+"""Sums over a campaign's records, for people and scripts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from hepfm.manifest import ShardRecord
+
+_COUNTS = ("n_events", "n_jets", "n_missing", "n_retried", "n_without_jet", "n_bytes")
+
+
+# What a worker does once, not once a view.
+_ONCE = ("freeze", "start")
+
+
+def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str, Any]:
+    """Sum up shards by variation and process.
+
+    Args:
+        records: of finished shards.
+        order: names of the campaign's variations.
+
+    Returns:
+        `variations` (counts and milliseconds a view by name), `processes` (frozen events, jets and
+        cross-section in pb with its error by name), `n_shards`, `n_bytes`, `core_seconds` and
+        `time_shares` by stage.
+    """
+    variations: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    processes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    chunks: dict[int, ShardRecord] = {}
+    stages: dict[str, float] = defaultdict(float)
+    for record in records:
+        for name in _COUNTS:
+            variations[record.variation][name] += getattr(record, name)
+        variations[record.variation]["seconds"] += sum(t for stage, t in record.seconds.items() if stage not in _ONCE)
+        processes[record.process]["n_jets"] += record.n_jets
+        for stage, seconds in record.seconds.items():
+            stages[stage] += seconds
+        chunks[record.chunk] = record
+    for record in chunks.values():
+        # Chunks of one process are independent samples of its cross-section: weight them by their events.
+        process = processes[record.process]
+        process["n_events"] += record.n_events
+        process["cross_section"] += record.n_events * record.cross_section
+        process["variance"] += (record.n_events * record.cross_section_error) ** 2
+    for process in processes.values():
+        process["cross_section"] /= process["n_events"]
+        process["cross_section_error"] = process.pop("variance") ** 0.5 / process["n_events"]
+    for variation in variations.values():
+        variation["ms_a_view"] = 1000 * variation.pop("seconds") / max(variation["n_events"], 1)
+    total = sum(stages.values())
+    return {
+        "variations": {name: _whole(variations[name]) for name in order if name in variations},
+        "processes": {name: _whole(p) for name, p in processes.items()},
+        "n_shards": len(records),
+        "n_bytes": sum(r.n_bytes for r in records),
+        "core_seconds": total,
+        "time_shares": {name: seconds / total for name, seconds in stages.items()} if total else {},
+    }
+
+
+def _whole(values: dict[str, float]) -> dict[str, float]:
+    return {name: int(v) if name in _COUNTS else v for name, v in values.items()}
