@@ -4,7 +4,6 @@ Format: hep-ph/0609017, with the extensions of arXiv:1405.1067. The parsing is p
 """
 
 import gzip
-import io
 import math
 import re
 import warnings
@@ -14,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import cast
 from xml.etree.ElementTree import ParseError
 
 import pylhe
@@ -54,7 +54,8 @@ def read_lhe(path: Path) -> tuple[pylhe.LesHouchesEvents, Generator[pylhe.LHEEve
     except (*_DAMAGE, RuntimeWarning) as error:
         msg = f"{path} is not a Les Houches event file ({error}). Expected <LesHouchesEvents> with an <init> block."
         raise InputError(msg) from error
-    return file, _checked_events(path, file.events)
+    # pylhe calls it an iterable; it is a generator, which holds the file open.
+    return file, _checked_events(path, cast(Generator[pylhe.LHEEvent, None, None], file.events))
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,12 @@ def scan(path: Path) -> LheSummary:
 
 def write_lhe(path: Path, init: pylhe.LHEInit, events: Iterable[pylhe.LHEEvent]) -> None:
     """Write gzipped LHE, every number to its last bit; the same events give the same bytes."""
-    with atomic_path(path) as temporary, temporary.open("wb") as raw:
-        # No name and no time in the gzip header, so that the file depends on its events alone.
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
-            text = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
-            text.write('<LesHouchesEvents version="3.0">\n')
-            text.write(init.tolhe(lheformat=_LOSSLESS) + "\n")
-            text.writelines(_event_text(event) for event in events)
-            text.write("</LesHouchesEvents>\n")
-            text.flush()
-            text.detach()
+    lines = ['<LesHouchesEvents version="3.0">', init.tolhe(lheformat=_LOSSLESS)]
+    lines += [_event_text(event) for event in events]
+    text = "\n".join([*lines, "</LesHouchesEvents>\n"])
+    with atomic_path(path) as temporary:
+        # No time in the gzip header: the file depends on its events alone.
+        temporary.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
 
 def _event_text(event: pylhe.LHEEvent) -> str:
@@ -119,7 +116,7 @@ def _event_text(event: pylhe.LHEEvent) -> str:
             *(f"<wgt id='{name}'>{value!r}</wgt>" for name, value in event.weights.items()),
             "</rwgt>",
         ]
-    return "\n".join([*lines, "</event>\n"])
+    return "\n".join([*lines, "</event>"])
 
 
 def _checked_events(path: Path, events: Generator[pylhe.LHEEvent, None, None]) -> Generator[pylhe.LHEEvent, None, None]:

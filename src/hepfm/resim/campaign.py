@@ -19,7 +19,7 @@ from hepfm.formats.lhe import scan
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS
 from hepfm.resim.generator import Beams, check_settings
-from hepfm.resim.processes import FILES, PRESETS, Process, resolve_processes
+from hepfm.resim.processes import FILES, Process, resolve_processes
 from hepfm.resim.variations import Variation, resolve_variations, variation_from
 from hepfm.schema import unknown_name
 
@@ -160,10 +160,7 @@ class Campaign:
             if name not in {f.name for f in fields(cls)}:
                 raise InputError(f"{path}: {unknown_name('setting', name, [f.name for f in fields(cls)])}")  # noqa: EM102
         try:
-            tables["processes"] = tuple(
-                Process(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
-                for table in tables["processes"]
-            )
+            tables["processes"] = tuple(_process_from(table) for table in tables["processes"])
             tables["variations"] = tuple(variation_from(table, str(path)) for table in tables["variations"])
             tables["selection"] = JetSelection(**tables["selection"])
             tables["beams"] = Beams(**tables["beams"])
@@ -311,6 +308,12 @@ def _files(paths: list[Path]) -> tuple[Process, ...]:
         msg = f"two files have the same name: {', '.join(names)}. Rename one: it becomes the process' name."
         raise InputError(msg)
     return tuple(sources)
+
+
+def _process_from(table: dict[str, Any]) -> Process:
+    """A process from a TOML table, whose lists are tuples here."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
+    return Process(**values)
 
 
 def _sha256(path: Path) -> str:

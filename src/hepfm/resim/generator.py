@@ -144,7 +144,7 @@ def make_pythia(settings: Sequence[str], feed: "EventFeed | None" = None) -> pyt
     return pythia
 
 
-class EventFeed(pythia8mc.LHAup):  # type: ignore[misc]
+class EventFeed(pythia8mc.LHAup):
     """Hands frozen events to Pythia, and sets the random state before each.
 
     An event's outcome therefore depends on the event and its seed alone.
@@ -170,7 +170,7 @@ class EventFeed(pythia8mc.LHAup):  # type: ignore[misc]
         self.addProcess(1, 1.0, 0.0, 1.0)
         return True
 
-    def setEvent(self, idProcess: int = 0) -> bool:  # noqa: N802, N803, ARG002 (Pythia's names)
+    def setEvent(self, idProcess: int = 0) -> bool:  # noqa: N802, N803 (Pythia's names)
         """Give Pythia the next event; False when there is none."""
         if not self._queue or self.pythia is None:
             return False

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pylhe
@@ -79,7 +79,7 @@ class HardEvents:
         columns |= {name: getattr(self, name)[flat] for name in PARTICLE_COLUMNS}
         return type(self)(self.beams, self.cross_section, self.weight_names, offsets=offsets, **columns)
 
-    def particle_rows(self) -> list[list[tuple[float, ...]]]:
+    def particle_rows(self) -> list[list[tuple[Any, ...]]]:
         """Each event's particles as Python tuples in the Les Houches order."""
         rows = list(zip(*(getattr(self, name).tolist() for name in PARTICLE_COLUMNS), strict=True))
         return [rows[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
@@ -101,7 +101,7 @@ class _Record:
     scale: float
     alpha_qed: float
     alpha_qcd: float
-    particles: list[tuple[float, ...]]
+    particles: list[tuple[Any, ...]]
     weight: float = 1.0
     weights: dict[str, float] | None = None
 
@@ -163,7 +163,7 @@ def generate(
         accepted += int(keep.sum())
         tried += n
         if accepted < _MIN_SELECTION_EFFICIENCY * tried and tried > 10 / _MIN_SELECTION_EFFICIENCY:
-            msg = f"only {accepted} of {tried} events of {list(settings)} hold the wanted decay. Check the decay settings."
+            msg = f"only {accepted} of {tried} events of {list(settings)} hold the wanted decay. Check its settings."
             raise GeneratorError(msg)
     info = pythia.infoPython()
     to_pb = 1e9 * accepted / tried  # Pythia counts in mb and knows nothing of the selection
@@ -218,7 +218,7 @@ def freeze_lhe(
 
 def feed_entries(
     events: HardEvents, seeds: NDArray[np.int64]
-) -> Iterator[tuple[int, tuple[float, ...], list[tuple[float, ...]]]]:
+) -> Iterator[tuple[int, tuple[float, ...], list[tuple[Any, ...]]]]:
     """What EventFeed takes: seed, (scale, couplings) and particles of each event."""
     couplings = zip(events.scale.tolist(), events.alpha_qed.tolist(), events.alpha_qcd.tolist(), strict=True)
     return zip(seeds.tolist(), couplings, events.particle_rows(), strict=True)
@@ -262,7 +262,7 @@ def _assemble(records: list[_Record], beams: Beams, cross_section: CrossSection)
     names = tuple(dict.fromkeys(name for r in records for name in r.weights or ()))
     counts = [len(r.particles) for r in records]
     rows = np.array([row for r in records for row in r.particles], float).reshape(-1, len(PARTICLE_COLUMNS))
-    particles = {
+    particles: dict[str, Any] = {
         name: column.astype(np.int32) if name in _INTEGER_COLUMNS else np.ascontiguousarray(column)
         for name, column in zip(PARTICLE_COLUMNS, rows.T, strict=True)
     }

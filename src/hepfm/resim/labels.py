@@ -3,6 +3,7 @@
 Classes follow JetClass (arXiv:2202.03772), flavours the jet types of RS3L (Zenodo 10633815).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,12 @@ _NO_CLASS = -1
 _QCD, _HBB, _HCC, _HGG, _H4Q, _HQQL, _ZQQ, _WQQ, _TBQQ, _TBL = range(len(JET_CLASSES))
 _OTHER, _Q, _C, _B = (JET_FLAVOURS[name] for name in ("other", "q", "c", "b"))
 _F_HBB, _F_W, _F_ZQQ, _F_ZBB, _F_TOP, _F_GLUON = (JET_FLAVOURS[name] for name in ("Hbb", "W", "Zqq", "Zbb", "top", "g"))
+
+
+_Longs = NDArray[np.int64]
+_Ints = NDArray[np.int32]
+_Bytes = NDArray[np.int8]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,10 @@ def target_flavours(targets: Targets, gluons: Gluons) -> NDArray[np.int8]:
 
 
 @njit(cache=True)
-def _find_targets(offsets, pdg_id, status, mother1):  # noqa: ANN001, ANN202
+def _find_targets(
+    offsets: _Longs, pdg_id: _Ints, status: _Ints, mother1: _Ints
+) -> tuple[_Longs, _Longs, _Bytes, _Bytes, _Ints, _Longs]:
+    """Offsets, particle, class, flavour, gluon number and prongs (-1 for none) of all targets."""
     n_particles = len(pdg_id)
     target_offsets = np.zeros(len(offsets), np.int64)
     index = np.empty(n_particles, np.int64)
@@ -178,14 +188,16 @@ def _find_targets(offsets, pdg_id, status, mother1):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True)
-def _parton_flavour(kind):  # noqa: ANN001, ANN202
+def _parton_flavour(kind: int) -> int:
     if kind == 21:
         return _F_GLUON
     return _B if kind == 5 else _C if kind == 4 else _Q
 
 
 @njit(cache=True)
-def _decay(resonance, last, pdg_id, status, owner, prongs):  # noqa: ANN001, ANN202
+def _decay(
+    resonance: int, last: int, pdg_id: _Ints, status: _Ints, owner: _Longs, prongs: _Longs
+) -> tuple[int, int, int]:
     """Number of prongs, class and flavour of a resonance's decay; the prongs go into `prongs`."""
     n_quarks = n_b = n_c = n_gluons = n_leptons = n_taus = n_prongs = 0
     for i in range(resonance + 1, last):
@@ -236,7 +248,19 @@ def _decay(resonance, last, pdg_id, status, owner, prongs):  # noqa: ANN001, ANN
 
 
 @njit(cache=True)
-def _match(first_jet, jet_eta, jet_phi, offsets, eta, phi, prong_eta, prong_phi, radius, match_radius):  # noqa: ANN001, ANN202
+def _match(
+    first_jet: _Longs,
+    jet_eta: _Floats,
+    jet_phi: _Floats,
+    offsets: _Longs,
+    eta: _Floats,
+    phi: _Floats,
+    prong_eta: _Floats,
+    prong_phi: _Floats,
+    radius: float,
+    match_radius: float,
+) -> _Longs:
+    """Target of each jet, -1 for none."""
     target_of = np.full(len(jet_eta), -1, np.int64)
     taken = np.zeros(len(eta), np.bool_)
     for event in range(len(offsets) - 1):
@@ -259,7 +283,7 @@ def _match(first_jet, jet_eta, jet_phi, offsets, eta, phi, prong_eta, prong_phi,
 
 
 @njit(cache=True)
-def _contains(jet_eta, jet_phi, prong_eta, prong_phi, radius):  # noqa: ANN001, ANN202
+def _contains(jet_eta: float, jet_phi: float, prong_eta: _Floats, prong_phi: _Floats, radius: float) -> bool:
     for k in range(len(prong_eta)):
         if not np.isnan(prong_eta[k]) and _distance(jet_eta, jet_phi, prong_eta[k], prong_phi[k]) >= radius:
             return False
@@ -267,6 +291,6 @@ def _contains(jet_eta, jet_phi, prong_eta, prong_phi, radius):  # noqa: ANN001, 
 
 
 @njit(cache=True)
-def _distance(eta_a, phi_a, eta_b, phi_b):  # noqa: ANN001, ANN202
-    delta_phi = (phi_a - phi_b + np.pi) % (2.0 * np.pi) - np.pi
-    return np.hypot(eta_a - eta_b, delta_phi)
+def _distance(eta_a: float, phi_a: float, eta_b: float, phi_b: float) -> float:
+    delta_phi = (phi_a - phi_b + math.pi) % (2.0 * math.pi) - math.pi
+    return math.sqrt((eta_a - eta_b) ** 2 + delta_phi**2)

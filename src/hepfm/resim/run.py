@@ -5,7 +5,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hepfm import manifest
 from hepfm.errors import CampaignError, HepfmError
@@ -133,7 +134,7 @@ def prepare(campaign: Campaign, folder: Path) -> None:
 
 
 def _results(
-    pool: Executor, campaign: Campaign, folder: Path, done: "set[str]", ahead: int
+    pool: Executor, campaign: Campaign, folder: Path, done: Collection[str], ahead: int
 ) -> Iterator[manifest.ShardRecord]:
     """Results of the tasks that are not done, as they finish; at most `ahead` are in flight."""
     tasks = (task for task in tasks_with_frozen_events(campaign, folder) if campaign.shard_path(task) not in done)
@@ -262,8 +263,8 @@ def _block(campaign: Campaign, folder: str, process: int, block: int) -> HardEve
     stop = min(start + campaign.block_events, campaign.events_of(process))
     ids = campaign.event_ids(process, start, stop)
 
-    def accept(events: HardEvents) -> np.ndarray:
-        return find_targets(events, source.label).counts == source.n_targets
+    def accept(events: HardEvents) -> NDArray[np.bool_]:
+        return np.asarray(find_targets(events, source.label).counts == source.n_targets)
 
     seed = pythia_seeds(campaign.seed, f"hard/{source.name}", np.array([block]))
     events = generate(source.settings, campaign.beams, int(seed[0]), ids, accept)

@@ -33,6 +33,11 @@ _GLUON_PAIR = JET_FLAVOURS["ggg"]
 _FLAVOUR_OF_PAIR = (0, *[JET_FLAVOURS["gqq"]] * 3, JET_FLAVOURS["gcc"], JET_FLAVOURS["gbb"])
 
 
+_Longs = NDArray[np.int64]
+_Ints = NDArray[np.int32]
+_Floats = NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Gluons(Ragged):
     """The outgoing gluons of each hard process, in its order.
@@ -121,8 +126,8 @@ def _read(records: ak.Array) -> tuple[Particles, Gluons]:
     flat = ak.flatten(records)
     pdg_id, status = np.asarray(flat.id), np.asarray(flat.status)
     px, py, pz, energy = (np.asarray(flat.p[axis]) for axis in ("px", "py", "pz", "e"))
-    links = [np.asarray(flat[name]) for name in ("mother1", "mother2", "daughter1", "daughter2")]
-    gluons = Gluons(*_gluon_fates(offsets, pdg_id, status, *links, px, py, pz))
+    mother1, daughter1, daughter2 = (np.asarray(flat[name]) for name in ("mother1", "daughter1", "daughter2"))
+    gluon_offsets, flavours = _gluon_fates(offsets, pdg_id, status, mother1, daughter1, daughter2, px, py, pz)
     stable = np.flatnonzero(status > 0)
     vertex = flat.vProd[stable]  # an option: particles from the collision point carry none
     x, y, z = (np.asarray(ak.fill_none(vertex[axis], 0.0)) for axis in ("px", "py", "pz"))
@@ -139,11 +144,21 @@ def _read(records: ak.Array) -> tuple[Particles, Gluons]:
         y=y,
         z=z,
     )
-    return particles, gluons
+    return particles, Gluons(gluon_offsets, flavours)
 
 
 @njit(cache=True)
-def _gluon_fates(offsets, pdg_id, status, mother1, mother2, daughter1, daughter2, px, py, pz):  # noqa: ANN001, ANN202
+def _gluon_fates(
+    offsets: _Longs,
+    pdg_id: _Ints,
+    status: _Ints,
+    mother: _Ints,
+    daughter1: _Ints,
+    daughter2: _Ints,
+    px: _Floats,
+    py: _Floats,
+    pz: _Floats,
+) -> tuple[_Longs, NDArray[np.int8]]:
     """Offsets and flavour codes of every event's outgoing hard gluons."""
     counts = np.zeros(len(offsets), np.int64)
     flavours = np.empty(len(pdg_id), np.int8)
@@ -152,29 +167,36 @@ def _gluon_fates(offsets, pdg_id, status, mother1, mother2, daughter1, daughter2
         first = offsets[event]
         for i in range(first, offsets[event + 1]):
             outgoing = pdg_id[i] == 21 and abs(status[i]) == 23
-            if outgoing and status[first + mother1[i]] == -21:  # from the collision, not from a resonance
-                flavours[n] = _first_branching(
-                    i, first, pdg_id, status, mother1, mother2, daughter1, daughter2, px, py, pz
-                )
+            if outgoing and status[first + mother[i]] == -21:  # from the collision, not from a resonance
+                flavours[n] = _first_branching(i, first, pdg_id, status, daughter1, daughter2, px, py, pz)
                 n += 1
         counts[event + 1] = n
     return counts, flavours[:n].copy()
 
 
 @njit(cache=True)
-def _first_branching(i, first, pdg_id, status, mother1, mother2, daughter1, daughter2, px, py, pz):  # noqa: ANN001, ANN202
-    """RS3L code of the first resolved branching of gluon `i`, following the harder gluon past soft emissions."""
+def _first_branching(
+    gluon: int,
+    first: int,
+    pdg_id: _Ints,
+    status: _Ints,
+    daughter1: _Ints,
+    daughter2: _Ints,
+    px: _Floats,
+    py: _Floats,
+    pz: _Floats,
+) -> int:
+    """RS3L code of a gluon's first resolved branching, following the harder gluon past soft emissions."""
+    i = gluon
     while True:
-        children = (first + daughter1[i], first + daughter2[i])
-        # A recoil leaves one child. Vincia's antenna emissions have two mothers: still one line goes on.
-        if daughter1[i] == 0 or abs(status[children[0]]) >= _FIRST_HADRONISATION_STATUS:
+        a, b = first + daughter1[i], first + daughter2[i]
+        if daughter1[i] == 0 or abs(status[a]) >= _FIRST_HADRONISATION_STATUS:
             return _UNSPLIT
-        if daughter2[i] == 0 or daughter2[i] == daughter1[i]:
-            i = children[0]
+        if daughter2[i] == 0 or a == b:  # a recoil leaves one child
+            i = a
             continue
-        a, b = children
         if pdg_id[a] == -pdg_id[b]:
-            return _FLAVOUR_OF_PAIR[abs(pdg_id[a])]
+            return int(_FLAVOUR_OF_PAIR[abs(pdg_id[a])])
         pt_a, pt_b = np.hypot(px[a], py[a]), np.hypot(px[b], py[b])
         delta_phi = (np.arctan2(py[a], px[a]) - np.arctan2(py[b], px[b]) + np.pi) % (2 * np.pi) - np.pi
         delta_eta = np.arcsinh(pz[a] / pt_a) - np.arcsinh(pz[b] / pt_b)
