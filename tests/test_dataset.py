@@ -74,8 +74,7 @@ def add_shard(folder: Path, variation: str, process: str, chunk: int) -> JetTabl
         n_retried=0,
         n_without_jet=0,
         n_bytes=(folder / name).stat().st_size,
-        cross_section=1.0,
-        cross_section_error=0.1,
+        cross_sections={"QCD-000000": [1.0, 0.1]},
     )
     manifest.append(folder, record)
     return table

@@ -21,8 +21,7 @@ RECORD = ShardRecord(
     n_retried=3,
     n_without_jet=110,
     n_bytes=4567,
-    cross_section=1.5,
-    cross_section_error=0.25,
+    cross_sections={"QCD-000000": [1.5, 0.25]},
     missing=[3, 77],
     seconds={"shower": 1.25, "detector": 0.5},
 )

@@ -17,8 +17,9 @@ class ShardRecord:
 
     `path` is relative to the campaign folder. `n_missing` counts views that the generator could not make and
     `missing` has their event ids; `n_retried` counts its further attempts, `n_without_jet` the views without
-    a jet that passed. `cross_section` and its error are the process' in pb; `seconds` is the time spent in
-    each stage.
+    a jet that passed. `cross_sections` are independent estimates of the process' cross-section with their
+    errors, in pb, by name: shards of the same frozen events share them. `seconds` is the time spent in each
+    stage.
     """
 
     path: str
@@ -32,8 +33,7 @@ class ShardRecord:
     n_retried: int
     n_without_jet: int
     n_bytes: int
-    cross_section: float
-    cross_section_error: float
+    cross_sections: dict[str, list[float]] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

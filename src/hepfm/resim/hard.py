@@ -107,15 +107,24 @@ class _Record:
 
 
 def concatenate(parts: list[HardEvents]) -> HardEvents:
-    """Join blocks of the same process; the cross-section is their mean."""
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in (*EVENT_COLUMNS, *PARTICLE_COLUMNS)}
+    """Join blocks of the same process; the cross-section is their mean. A weight that a block lacks is nan there."""
+    names = tuple(dict.fromkeys(name for p in parts for name in p.weight_names))
+    flat = [name for name in (*EVENT_COLUMNS, *PARTICLE_COLUMNS) if name != "weights"]
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in flat}
+    columns["weights"] = np.concatenate([_weights(p, names) for p in parts])
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.offsets) for p in parts]))])
     sections = [p.cross_section for p in parts]
     mean = CrossSection(
         float(np.mean([s.value for s in sections])),
         float(np.hypot.reduce([s.error for s in sections]) / len(sections)),
     )
-    return HardEvents(parts[0].beams, mean, parts[0].weight_names, offsets=offsets, **columns)
+    return HardEvents(parts[0].beams, mean, names, offsets=offsets, **columns)
+
+
+def _weights(events: HardEvents, names: tuple[str, ...]) -> NDArray[np.float64]:
+    weights = np.full((events.n_events, len(names)), np.nan)
+    weights[:, [names.index(name) for name in events.weight_names]] = events.weights
+    return weights
 
 
 def generate(

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from particle.pdgid import three_charge
+from particle import Particle
 
 
 def ragged_rows(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -56,13 +56,17 @@ class Ragged:
 
 def charges(pdg_id: NDArray[np.int32]) -> NDArray[np.int8]:
     """Electric charges in units of e, shape of `pdg_id`; 0 for ids that the PDG does not define."""
-    values, inverse = np.unique(pdg_id, return_inverse=True)
-    return np.array([_charge(int(v)) for v in values], np.int8)[inverse]
+    known, charge = _charge_table()
+    place = np.searchsorted(known, pdg_id).clip(max=len(known) - 1)
+    return np.where(known[place] == pdg_id, charge[place], 0).astype(np.int8)
 
 
 @cache
-def _charge(pdg_id: int) -> int:
-    return (three_charge(pdg_id) or 0) // 3
+def _charge_table() -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """All ids that the PDG defines, ascending, and their charges."""
+    table = sorted((int(p.pdgid), round(p.charge)) for p in Particle.all() if abs(int(p.pdgid)) < 2**31)
+    ids, charge = zip(*table, strict=True)
+    return np.array(ids, np.int32), np.array(charge, np.int8)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from hepfm import manifest
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.formats.atomic import atomic_path
 from hepfm.formats.hdf5 import write_shard
-from hepfm.resim.campaign import Campaign, Task
+from hepfm.resim.campaign import Campaign, Chunk, Task
 from hepfm.resim.generator import pythia_seeds
 from hepfm.resim.hard import HardEvents, concatenate, freeze_lhe, generate, read_block, write_block
 from hepfm.resim.labels import find_targets
@@ -230,8 +230,7 @@ def run_task(campaign: Campaign, folder: str, task: Task) -> manifest.ShardRecor
         n_retried=counts.n_retried,
         n_without_jet=counts.n_without_jet,
         n_bytes=path.stat().st_size,
-        cross_section=events.cross_section.value,
-        cross_section_error=events.cross_section.error,
+        cross_sections=_cross_sections(campaign, folder, chunk),
         missing=counts.missing,
         seconds={"freeze": frozen, **counts.seconds},
     )
@@ -251,6 +250,16 @@ def hard_events(campaign: Campaign, folder: Path | str, process: int, start: int
     wanted = campaign.event_ids(process, start, stop)
     # A file's event that Pythia cannot use leaves a gap in the ids.
     return events.take(np.flatnonzero(np.isin(events.event_id, wanted)))
+
+
+def _cross_sections(campaign: Campaign, folder: str, chunk: Chunk) -> dict[str, list[float]]:
+    """Value and error in pb by independent estimate: one a block that Pythia made, one a file from outside."""
+    name, size = campaign.processes[chunk.process].name, campaign.block_events
+    estimates = {}
+    for block in range(chunk.start // size, (chunk.stop - 1) // size + 1):
+        section = _block(campaign, folder, chunk.process, block).cross_section
+        estimates[name if campaign.from_files else f"{name}-{block:06d}"] = [section.value, section.error]
+    return estimates
 
 
 @lru_cache(maxsize=4)

@@ -83,20 +83,18 @@ def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, st
     """
     pythia, feed = start_generator(settings, events.beams)
     rows, particles, gluons = [], [], []
-    n_retried = 0
+    n_attempts = 0
     for start in range(0, max(events.n_events, 1), _BATCH_EVENTS):
         pending = np.arange(start, min(start + _BATCH_EVENTS, events.n_events))
         for attempt in range(_MAX_ATTEMPTS):
             batch = events.take(pending)
             feed.load(feed_entries(batch, pythia_seeds(campaign_seed, stage, batch.event_id, attempt)))
-            records = pythia.nextBatch(len(pending), "none")
-            failed = np.asarray(ak.is_none(records))
-            stable, fates = _read(ak.drop_none(records, axis=0).prt)
+            failed, stable, fates = _read(pythia.nextBatch(len(pending), "none"))
             rows.append(pending[~failed])
             particles.append(stable)
             gluons.append(fates)
+            n_attempts += len(pending)
             pending = pending[failed]
-            n_retried += len(pending)
             if not len(pending):
                 break
     accepted = np.concatenate(rows)
@@ -105,7 +103,7 @@ def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, st
         accepted[order],
         Particles.concatenate(particles).take(order),
         Gluons.concatenate(gluons).take(order),
-        n_retried,
+        n_attempts - events.n_events,
     )
 
 
@@ -120,17 +118,26 @@ def start_generator(settings: tuple[str, ...], beams: Beams) -> tuple["pythia8mc
     return make_pythia((*_AS_FROZEN, *settings), feed), feed
 
 
-def _read(records: ak.Array) -> tuple[Particles, Gluons]:
-    """Stable particles and gluon fates of Pythia's event records, shape (E, var)."""
-    offsets = np.concatenate([[0], np.cumsum(np.asarray(ak.num(records), np.int64))])
-    flat = ak.flatten(records)
-    pdg_id, status = np.asarray(flat.id), np.asarray(flat.status)
-    px, py, pz, energy = (np.asarray(flat.p[axis]) for axis in ("px", "py", "pz", "e"))
-    mother1, daughter1, daughter2 = (np.asarray(flat[name]) for name in ("mother1", "daughter1", "daughter2"))
-    gluon_offsets, flavours = _gluon_fates(offsets, pdg_id, status, mother1, daughter1, daughter2, px, py, pz)
+def _read(records: ak.Array) -> tuple[NDArray[np.bool_], Particles, Gluons]:
+    """Which of some event records are missing, and the stable particles and gluons of the others.
+
+    The arrays are taken out of the layout as they are: Awkward's own operations on so many columns take
+    longer than the jets.
+    """
+    failed = records.layout.index.data < 0
+    if failed.all():
+        return failed, *_nothing()  # records of no event do not even know their columns
+    events = records.layout.content["prt"]
+    columns = events.content
+    offsets = events.offsets.data
+    pdg_id, status = columns["id"].data, columns["status"].data
+    px, py, pz, energy = (columns["p"][axis].data for axis in ("px", "py", "pz", "e"))
+    mother, daughter1, daughter2 = (columns[name].data for name in ("mother1", "daughter1", "daughter2"))
+    gluon_offsets, flavours = _gluon_fates(offsets, pdg_id, status, mother, daughter1, daughter2, px, py, pz)
     stable = np.flatnonzero(status > 0)
-    vertex = flat.vProd[stable]  # an option: particles from the collision point carry none
-    x, y, z = (np.asarray(ak.fill_none(vertex[axis], 0.0)) for axis in ("px", "py", "pz"))
+    vertex, displaced = columns["vProd"].content, columns["vProd"].index.data[stable]
+    # Particles from the collision point carry no vertex.
+    x, y, z = (np.where(displaced < 0, 0.0, vertex[axis].data[displaced]) for axis in ("px", "py", "pz"))
     particles = Particles(
         offsets=np.searchsorted(stable, offsets),
         pdg_id=pdg_id[stable],
@@ -139,12 +146,21 @@ def _read(records: ak.Array) -> tuple[Particles, Gluons]:
         py=py[stable],
         pz=pz[stable],
         energy=energy[stable],
-        mass=np.asarray(flat.m)[stable],
+        mass=columns["m"].data[stable],
         x=x,
         y=y,
         z=z,
     )
-    return particles, Gluons(gluon_offsets, flavours)
+    return failed, particles, Gluons(gluon_offsets, flavours)
+
+
+def _nothing() -> tuple[Particles, Gluons]:
+    """Particles and gluons of no events."""
+    offsets, floats = np.zeros(1, np.int64), (np.empty(0),) * 8
+    return (
+        Particles(offsets, np.empty(0, np.int32), np.empty(0, np.int8), *floats),
+        Gluons(offsets, np.empty(0, np.int8)),
+    )
 
 
 @njit(cache=True)

@@ -1,5 +1,6 @@
 """Sums over a campaign's records, for people and scripts."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -37,15 +38,14 @@ def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str,
         for stage, seconds in record.seconds.items():
             stages[stage] += seconds
         chunks[record.chunk] = record
+    estimates: dict[str, dict[str, list[float]]] = defaultdict(dict)
     for record in chunks.values():
-        # Chunks of one process are independent samples of its cross-section: weight them by their events.
-        process = processes[record.process]
-        process["n_events"] += record.n_events
-        process["cross_section"] += record.n_events * record.cross_section
-        process["variance"] += (record.n_events * record.cross_section_error) ** 2
-    for process in processes.values():
-        process["cross_section"] /= process["n_events"]
-        process["cross_section_error"] = process.pop("variance") ** 0.5 / process["n_events"]
+        processes[record.process]["n_events"] += record.n_events
+        estimates[record.process] |= record.cross_sections
+    for name, found in estimates.items():
+        values, errors = zip(*found.values(), strict=True)
+        processes[name]["cross_section"] = math.fsum(values) / len(values)
+        processes[name]["cross_section_error"] = math.hypot(*errors) / len(errors)
     for variation in variations.values():
         variation["ms_a_view"] = 1000 * variation.pop("seconds") / max(variation["n_events"], 1)
     total = sum(stages.values())
