@@ -12,9 +12,7 @@ from hepfm.resim.particles import Particles
 
 REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference" / "delphes"
 
-needs_reference = pytest.mark.skipif(
-    not REFERENCE.is_dir(), reason=f"no Delphes reference samples in {REFERENCE}"
-)
+needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"no Delphes reference samples in {REFERENCE}")
 
 
 @functools.cache

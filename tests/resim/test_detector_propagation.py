@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from detector_samples import arrays, gun, needs_reference, reference_particles
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hepfm.errors import InputError
@@ -29,7 +29,7 @@ def helix_twin(p, i, radius=1.29, half_length=3.0, field=3.8):
     phid = phi0 - omega * td
     xd, yd = xc - r * np.sin(phid), yc + r * np.cos(phid)
     vz = pz * c / energy
-    tz = (np.copysign(half_length, pz) - z) / vz
+    tz = np.divide(np.copysign(half_length, pz) - z, vz, out=np.full(len(z), 1e99), where=vz != 0)
     alpha = np.arccos(np.clip((r**2 + rc**2 - radius**2) / (2 * np.abs(r) * rc), -1, 1))
     t = np.where(rc + np.abs(r) < radius, tz, np.minimum(td + np.abs(alpha / omega), tz))
     phit = phi0 - omega * t
@@ -39,6 +39,7 @@ def helix_twin(p, i, radius=1.29, half_length=3.0, field=3.8):
         "d0": (xd * np.sin(phid) - yd * np.cos(phid)) * 1e3,
         "dz": (z + vz * td) * 1e3,
         "phid": phid,
+        "turns": np.abs(omega * t) / (2 * np.pi),
     }
 
 
@@ -111,7 +112,7 @@ def test_helix_agrees_with_its_numpy_twin(sample):
 
 CHARGED = {
     "pt": st.floats(0.05, 5000.0),
-    "eta": st.floats(-4.0, 4.0),
+    "eta": st.floats(-4.0, 4.0).map(lambda eta: round(eta, 9)),
     "phi": st.floats(-3.1, 3.1),
     "charge": st.sampled_from([-2, -1, 1, 2]),
     "rho": st.floats(0.0, 1280.0),
@@ -124,20 +125,21 @@ def _displaced(rho, azimuth, **kwargs):
     return gun(211, mass=0.13957, x=rho * np.cos(azimuth), y=rho * np.sin(azimuth), **kwargs)
 
 
+@settings(deadline=None)  # the first example may compile
 @given(**CHARGED)
 def test_any_charged_particle_agrees_with_the_numpy_twin(**kwargs):
     particle = _displaced(**kwargs)
     surface, twin = propagate(particle, SOLENOID), helix_twin(particle, np.array([0]))
-    x, y, z = twin["outer"]
-    turns = np.abs(z - particle.z) / (np.abs(particle.pz) * 877.8 + 1e-3)  # precision is lost turning
-    tolerance = 1e-6 * (1 + turns + kwargs["pt"])
-    np.testing.assert_allclose(surface.d0, twin["d0"], atol=tolerance.item())
-    np.testing.assert_allclose(surface.dz, twin["dz"], atol=tolerance.item() * np.cosh(kwargs["eta"]))
-    rho = np.hypot(x, y)
-    direction = np.array([np.cos(surface.phi) * rho, np.sin(surface.phi) * rho, np.sinh(surface.eta) * rho])
-    np.testing.assert_allclose(direction, twin["outer"], atol=tolerance.item() * np.cosh(kwargs["eta"]), rtol=1e-6)
+    assume(twin["turns"] < 100)  # each turn costs precision
+    tolerance = 1e-6 * (1 + kwargs["pt"]) * np.cosh(kwargs["eta"])
+    np.testing.assert_allclose(surface.d0, twin["d0"], atol=tolerance)
+    np.testing.assert_allclose(surface.dz, twin["dz"], atol=tolerance)
+    rho = np.hypot(*twin["outer"][:2])
+    direction = [rho * np.cos(surface.phi), rho * np.sin(surface.phi), rho * np.sinh(surface.eta)]
+    np.testing.assert_allclose(direction, twin["outer"], atol=tolerance, rtol=1e-7)
 
 
+@settings(deadline=None)  # the first example may compile
 @given(**CHARGED)
 def test_charge_conjugation_mirrors_the_path(**kwargs):
     # Reflection y -> -y of vertex and momentum with the charge reversed: phi and d0 change sign.
@@ -150,6 +152,7 @@ def test_charge_conjugation_mirrors_the_path(**kwargs):
     np.testing.assert_allclose(mirrored.dz, surface.dz, atol=1e-6)
 
 
+@settings(deadline=None)  # the first example may compile
 @given(
     pt=st.floats(0.01, 5000.0),
     eta=st.floats(-6.0, 6.0),
@@ -207,7 +210,7 @@ def test_particles_flying_at_right_angles_to_the_beam_reach_the_barrel():
 
 
 def test_a_looper_at_right_angles_to_the_beam_stays_finite():
-    surface = propagate(gun(211, 0.2, 0.0, charge=1, mass=0.1396), SOLENOID)
+    surface = propagate(gun(211, 0.2, [0.0, 1e-310, -1e-310, 1e-30], charge=1, mass=0.1396), SOLENOID)
     assert surface.inside.all() and np.isfinite(surface.eta).all() and np.isfinite(surface.phi).all()
 
 

@@ -1,8 +1,8 @@
 """The detectors that ship with hepfm, by name.
 
-Source of every number: the CMS card of Delphes (delphes_card_CMS.tcl, commit 0ee14ba) and the card of JetClass
-(jet-universe/jetclass_generation, ae722ea), which agree on the tracker and the calorimeters. The formulas they
-enter are in `docs/physics-detector.md`.
+Source of every number: the CMS card of Delphes (delphes_card_CMS.tcl, commit 0ee14ba) and the card of
+JetClass (jet-universe/jetclass_generation, ae722ea), which agree on the tracker and the calorimeters. The
+formulas they enter are in `docs/physics-detector.md`.
 """
 
 import difflib
@@ -57,12 +57,12 @@ _CMS_TRACKER = Tracker(
     ),
 )
 
-# Forward edges shared by both calorimeters, which are symmetric; rows of ten degrees in phi between them.
+# Forward edges at positive eta; the calorimeters are symmetric.
 _ECAL_ENDCAP = (2.958, 3.125, 3.3, 3.475, 3.65, 3.825, 4.0, 4.175, 4.35, 4.525, 4.7, 5.0)
 _HCAL_ENDCAP = (
-    (1.653, 1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95)
-    + (3.125, 3.3, 3.475, 3.65, 3.825, 4.0, 4.175, 4.35, 4.525)
-)  # fmt: skip
+    *(1.653, 1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95, 3.125),
+    *(3.3, 3.475, 3.65, 3.825, 4.0, 4.175, 4.35, 4.525),
+)
 _ONE_DEGREE, _FIVE_DEGREES, _TEN_DEGREES, _TWENTY_DEGREES = 360, 72, 36, 18
 
 
@@ -87,9 +87,7 @@ _CMS_ECAL = Calorimeter(
     significance_min=2.0,
     resolution=(
         EnergyResolution(1.5, constant=0.008, stochastic=0.11, noise=0.40, curvature=0.64),
-        EnergyResolution(
-            2.5, constant=0.008, stochastic=0.11, noise=0.40, scale=2.16, curvature=5.6, eta_origin=2.0
-        ),
+        EnergyResolution(2.5, constant=0.008, stochastic=0.11, noise=0.40, scale=2.16, curvature=5.6, eta_origin=2.0),
         EnergyResolution(5.0, constant=0.107, stochastic=2.08),
     ),
 )
@@ -137,7 +135,7 @@ _CMS = Detector(
 _JETCLASS = replace(
     _CMS,
     name="jetclass",
-    description="The detector card of JetClass as it ran, in which tracks take the energy of their HCal tower.",
+    description="The card of JetClass as it ran: tracks take the energy of their calorimeter tower.",
     tracker=replace(_CMS_TRACKER, keeps_smeared_momentum=False),
 )
 

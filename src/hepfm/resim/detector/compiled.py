@@ -1,26 +1,38 @@
-"""How the hot loops are compiled, and the array types they take."""
+"""How the hot loops are compiled, and the arrays they take."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
 RandomStates: TypeAlias = NDArray[np.uint64]
 
-# Compiled at the first call and kept on disk. No fast-math: results must not depend on the machine's mood.
-# The disk cache watches a function's own file only: after editing `random_numbers.py` or this file,
-# delete `__pycache__` so that the loops which call it are compiled again.
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-inlined = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+# Compiled at the first call and kept on disk. No fast-math, which could change results with the machine.
+# The disk cache watches a function's own file only: after editing a file whose functions are inlined
+# elsewhere (this one, `random_numbers.py`, `propagation.py`, `towers.py`), delete `__pycache__`.
+compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
+# For the functions the loops call. Without inlining, every call would count references of its arrays, and
+# the calorimeters would take twice as long.
+inlined: Any = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+
+
+def as_floats(array: ArrayLike) -> Floats:
+    """Prepare an array for a compiled loop: of one type, contiguous and writable, lest it compile again."""
+    return np.require(array, np.float64, ["C", "W"])
+
+
+def as_ints(array: ArrayLike) -> Ints:
+    """Do the same with integers."""
+    return np.require(array, np.int64, ["C", "W"])
 
 
 @inlined
 def lower_bound(edges: Floats, value: float) -> int:
-    """Count the ascending `edges` below `value`: the bin (lo, hi] that holds it, plus one."""
+    """Count the ascending `edges` below `value`: the number of the bin (lo, hi] that holds it, plus one."""
     first, last = 0, len(edges)
     while first < last:
         middle = (first + last) // 2

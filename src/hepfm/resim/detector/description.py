@@ -4,6 +4,7 @@ The numbers themselves are in `cards.py`. Energies and momenta in GeV, lengths a
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hepfm.errors import InputError
 
@@ -139,7 +140,7 @@ class Calorimeter:
         if len(self.n_phi) != len(edges) - 1 or any(n <= 0 or n % 2 for n in self.n_phi):
             msg = f"a calorimeter with {len(edges)} eta_edges needs {len(edges) - 1} even, positive n_phi"
             raise InputError(msg)
-        if any(lo >= hi for lo, hi in zip(edges, edges[1:], strict=False)):
+        if any(lo >= hi for lo, hi in pairwise(edges)):
             msg = "a calorimeter's eta_edges must ascend"
             raise InputError(msg)
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hepfm.resim.detector.compiled import Flags, Floats, compiled, inlined
+from hepfm.resim.detector.compiled import Flags, Floats, as_floats, compiled, inlined
 from hepfm.resim.detector.description import Solenoid
 from hepfm.resim.particles import Particles
 
@@ -14,7 +14,7 @@ from hepfm.resim.particles import Particles
 _PT_PER_TESLA_MM = 2.99792458e-4
 # Softer particles (in GeV) are not carried anywhere. Source: Delphes, ParticlePropagator, pt^2 < 1e-9.
 _PT2_MIN = 1e-9
-# Steps ahead of a particle that never moves along the beam: if it circles, some point of its circle counts.
+# Steps ahead of a particle that hardly moves along the beam: if it circles, some point of its circle counts.
 _FOREVER = 1e99
 
 Point: TypeAlias = tuple[float, float, float]
@@ -57,7 +57,7 @@ def _steps_to_endcap(z: float, step: float, half_length: float) -> float:
     """Count the steps of `step` along z to the endcap a particle flies to; endless if it flies to none."""
     if step == 0.0:
         return _FOREVER
-    return (math.copysign(half_length, step) - z) / step
+    return min((math.copysign(half_length, step) - z) / step, _FOREVER)
 
 
 @inlined
@@ -179,9 +179,9 @@ def propagate(particles: Particles, solenoid: Solenoid) -> Propagated:
     p = particles
     return Propagated(
         *_propagate(
-            np.require(p.charge, np.float64, "CW"),
-            tuple(np.require(a, np.float64, "CW") for a in (p.px, p.py, p.pz)),
-            tuple(np.require(a, np.float64, "CW") for a in (p.x, p.y, p.z)),
+            as_floats(p.charge),
+            tuple(as_floats(a) for a in (p.px, p.py, p.pz)),
+            tuple(as_floats(a) for a in (p.x, p.y, p.z)),
             (solenoid.radius * 1e3, solenoid.half_length * 1e3, solenoid.field),
         )
     )

@@ -51,7 +51,7 @@ def next_word(stream: RandomStates) -> np.uint64:
     """Draw 64 random bits; `stream`, shape (4,), moves on in place."""
     s0, s1, s2, s3 = stream[0], stream[1], stream[2], stream[3]
     total = s0 + s3
-    word = ((total << np.uint64(23)) | (total >> np.uint64(41))) + s0
+    word: np.uint64 = ((total << np.uint64(23)) | (total >> np.uint64(41))) + s0
     shifted = s1 << np.uint64(17)
     s2 ^= s0
     s3 ^= s1

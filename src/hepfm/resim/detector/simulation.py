@@ -47,14 +47,12 @@ def reconstruct(
     if isinstance(detector, str):
         detector = get_detector(detector)
     if np.shape(seeds) != (particles.n_events,):
-        msg = (
-            f"{particles.n_events} events need seeds of shape ({particles.n_events},), not {np.shape(seeds)}"
-        )
+        msg = f"{particles.n_events} events need seeds of shape ({particles.n_events},), not {np.shape(seeds)}"
         raise InputError(msg)
     surface = propagate(particles, detector.solenoid)
     if detector.tracker is None or detector.ecal is None or detector.hcal is None:
         return visible_particles(particles, surface, detector.eta_max)
-    streams = random_states(np.require(seeds, np.uint64, "CW"))
+    streams = random_states(np.require(seeds, np.uint64, ["C", "W"]))
     tracks = find_tracks(particles, surface, detector.tracker, detector.impact_parameters, streams)
     tracks, photons = run_calorimeter(detector.ecal, particles, surface, tracks, streams)
     tracks, hadrons = run_calorimeter(detector.hcal, particles, surface, tracks, streams)

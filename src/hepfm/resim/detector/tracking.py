@@ -7,7 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hepfm.resim.detector.compiled import Flags, Floats, Ints, RandomStates, compiled, inlined, lower_bound
+from hepfm.resim.detector.compiled import (
+    Flags,
+    Floats,
+    Ints,
+    RandomStates,
+    as_floats,
+    as_ints,
+    compiled,
+    inlined,
+    lower_bound,
+)
 from hepfm.resim.detector.description import ImpactParameters, Tracker
 from hepfm.resim.detector.propagation import Propagated, pseudorapidity
 from hepfm.resim.detector.random_numbers import log_normal, normal, uniform
@@ -86,9 +96,7 @@ def _error_tables(errors: ImpactParameters | None) -> _ErrorTables:
     """Lay impact-parameter errors out as arrays; no bins at all if there are none."""
     if errors is None:
         return _ErrorTables(np.empty(0), np.empty(0), np.empty((0, 0)), np.empty((0, 0)))
-    return _ErrorTables(
-        *(np.array(a, np.float64) for a in (errors.pt_edges, errors.eta_edges, errors.d0, errors.dz))
-    )
+    return _ErrorTables(*(np.array(a, np.float64) for a in (errors.pt_edges, errors.eta_edges, errors.d0, errors.dz)))
 
 
 @inlined
@@ -117,11 +125,11 @@ def efficiency(tables: _TrackerTables, kind: int, pt: float, eta: float) -> floa
     if not pt > tables.pt_min or eta_bin == len(tables.eta_max):
         return 0.0
     if pt <= tables.pt_turn_on:
-        return tables.efficiency[kind, eta_bin, 0]
+        return float(tables.efficiency[kind, eta_bin, 0])
     if pt <= tables.pt_high[kind]:
-        return tables.efficiency[kind, eta_bin, 1]
-    loss = math.exp(-tables.loss_high[kind] * (pt - tables.pt_high[kind]))
-    return loss * tables.efficiency[kind, eta_bin, 2]
+        return float(tables.efficiency[kind, eta_bin, 1])
+    kept = math.exp(-tables.loss_high[kind] * (pt - tables.pt_high[kind]))
+    return float(tables.efficiency[kind, eta_bin, 2]) * kept
 
 
 @inlined
@@ -171,9 +179,7 @@ def _find_tracks(
             found[i] = True
             pt_error[i] = resolution(tables, kind, true_pt, outer_eta[i])
             pt[i] = log_normal(stream, true_pt, pt_error[i] * true_pt)
-            d0_error[i], dz_error[i] = impact_parameter_errors(
-                errors, pt[i], pseudorapidity(momenta[2][i], true_pt)
-            )
+            d0_error[i], dz_error[i] = impact_parameter_errors(errors, pt[i], pseudorapidity(momenta[2][i], true_pt))
             if d0_error[i] > 0.0:
                 d0[i] += d0_error[i] * normal(stream)
             if dz_error[i] > 0.0:
@@ -206,10 +212,10 @@ def find_tracks(
     zeros = np.zeros_like(surface.d0)
     measured = np.stack([zeros, zeros, surface.d0, zeros, surface.dz, zeros])
     _find_tracks(
-        np.require(p.offsets, np.int64, "CW"),
-        np.require(p.pdg_id, np.int64, "CW"),
-        np.require(p.charge, np.float64, "CW"),
-        tuple(np.require(a, np.float64, "CW") for a in (p.px, p.py, p.pz)),
+        as_ints(p.offsets),
+        as_ints(p.pdg_id),
+        as_floats(p.charge),
+        tuple(as_floats(a) for a in (p.px, p.py, p.pz)),
         surface.eta,
         _tracker_tables(tracker),
         _error_tables(impact_parameters),
