@@ -1,0 +1,1 @@
+"""What shows a dataset or a model to people: figures, cards, reports."""

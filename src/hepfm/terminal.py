@@ -1,0 +1,167 @@
+"""What the commands show: tables, the plan and the summary of a campaign, and a progress bar."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from hepfm.resim.campaign import Campaign
+    from hepfm.resim.estimate import Estimate
+    from hepfm.resim.run import Progress
+
+_PIPE_WIDTH = 160  # a pipe has no width: give it enough for every column
+
+
+@contextmanager
+def progress_bar(n_events: int, n_variations: int) -> "Iterator[Callable[[Progress], None]]":
+    """Show how a campaign proceeds, on standard error and only if that is a terminal.
+
+    Gives the function to call with every `Progress`.
+    """
+    console = Console(stderr=True)
+    with progress.Progress(
+        progress.TextColumn("{task.fields[events]} of {task.fields[n_events]} events"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.fields[rate]} views/s"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[jets]} jets, {task.fields[rejected]} rejected"),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        start: dict[str, Any] = {"events": "0", "n_events": f"{n_events:,}", "rate": "-", "jets": "0", "rejected": "0"}
+        row = bar.add_task("", total=n_events * n_variations, **start)
+        n_before: int | None = None
+
+        def report(done: "Progress") -> None:
+            nonlocal n_before
+            # What a run before this one has done does not count for the rate.
+            n_before = done.n_views if n_before is None else n_before
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = (done.n_views - n_before) / elapsed if elapsed > 0 else 0.0
+            bar.update(
+                row,
+                completed=done.n_views,
+                events=f"{done.n_views // n_variations:,}",
+                rate=f"{rate:.0f}" if rate else "-",
+                jets=f"{done.n_jets:,}",
+                rejected=f"{done.n_missing:,}",
+            )
+
+        yield report
+
+
+def plan(campaign: "Campaign", folder: Path, estimates: "Sequence[Estimate]", workers: int | None) -> dict[str, Any]:
+    """What `--dry-run` answers: the size of a campaign, and its time on some workers."""
+    workers = workers or len(os.sched_getaffinity(0))
+    return {
+        "folder": str(folder),
+        "digest": campaign.digest,
+        "n_events": campaign.n_events,
+        "n_tasks": campaign.n_tasks,
+        "workers": workers,
+        "seconds": sum(e.seconds for e in estimates) / workers,
+        "bytes": sum(e.n_bytes for e in estimates),
+        "variations": [asdict(e) for e in estimates],
+    }
+
+
+def print_plan(plan: dict[str, Any], campaign: "Campaign") -> None:
+    """Print a plan for people."""
+    print(f"{plan['folder']}: {campaign.n_events:,} events of {', '.join(p.name for p in campaign.processes)}")
+    print(f"{len(campaign.variations)} variations, detector {campaign.detector}, seed {campaign.seed}")
+    rows = [
+        (
+            e["variation"],
+            f"{1000 * e['seconds_a_view']:.1f}",
+            f"{e['jets_a_view']:.2f}",
+            duration(e["seconds"]),
+            size(e["n_bytes"]),
+        )
+        for e in plan["variations"]
+    ]
+    print_table(("variation", "ms/view", "jets/view", "core time", "disk"), rows)
+    time, space = duration(plan["seconds"]), size(plan["bytes"])
+    print(f"{plan['n_tasks']:,} tasks on {plan['workers']} workers: about {time}, {space}.")
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print what is in a campaign, as `summarise` sums it up, for people."""
+    variations = [
+        (
+            name,
+            f"{v['n_events']:,}",
+            f"{v['n_jets']:,}",
+            f"{v['n_missing']:,}",
+            f"{v['n_without_jet']:,}",
+            f"{v['ms_a_view']:.1f}",
+            size(v["n_bytes"]),
+        )
+        for name, v in summary["variations"].items()
+    ]
+    columns = ("variation", "views", "jets", "rejected", "without jet", "ms/view", "size")
+    print_table(columns, variations)
+    processes = [
+        (
+            name,
+            f"{p['n_events']:,}",
+            f"{p['cross_section']:.4g} ± {p['cross_section_error']:.2g}",
+            f"{p['n_jets']:,}",
+        )
+        for name, p in summary["processes"].items()
+    ]
+    print()
+    print_table(("process", "events", "cross-section [pb]", "jets"), processes)
+    print()
+    stages = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary["time_shares"].items())
+    print(
+        f"{summary['folder']}: {summary['n_shards']:,} shards, {size(summary['n_bytes'])}, "
+        f"{duration(summary['core_seconds'])} of core time" + (f" ({stages})" if stages else "")
+    )
+
+
+def print_catalogue(entries: Sequence[dict[str, Any]]) -> None:
+    """Print named things, each with its description and source, and below them what they consist of."""
+    width = max(len(entry["name"]) for entry in entries) + 2
+    for entry in entries:
+        source = f" ({entry['source']})" if entry["source"] else ""
+        print(f"{entry['name']:{width}}{entry['description']}{source}")
+        for key in ("processes", "settings"):
+            for line in entry.get(key, ()):
+                print(f"{'':{width + 2}}{line}")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text under headings, numbers after the first column."""
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+    console.print(table, highlight=False, markup=False)
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes with its unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 999.5:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """A time with its unit."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,528 @@
+"""The command line as users meet it: real processes, exit statuses, what goes to which stream."""
+
+import contextlib
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import psutil
+import pytest
+from click.testing import CliRunner
+
+import hepfm
+from hepfm import cli, manifest
+from hepfm.resim.detector import DETECTORS
+from hepfm.resim.processes import PRESETS, PROCESSES
+from hepfm.resim.variations import VARIATIONS
+
+HEPFM_DATA = Path(sysconfig.get_path("scripts")) / "hepfm-data"
+
+
+def hepfm_data(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the installed command and wait for it."""
+    words = [str(word) for word in arguments]
+    return subprocess.run([HEPFM_DATA, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[object]:
+    """The installed command's own entry point, in this process: for the many ways to use it wrongly."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hepfm-data", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        out, err = capfd.readouterr()
+        return exit_.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def first_run(
+    tmp_path_factory: pytest.TempPathFactory, quick_variations: str
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A campaign of ten events under two variations, and what the command said."""
+    folder = tmp_path_factory.mktemp("campaigns") / "small"
+    return folder, hepfm_data(
+        "resim", folder, "--n-events", "1e1", "--variations", quick_variations, "--seed", 7, "--workers", 2
+    )
+
+
+@pytest.fixture(scope="module")
+def campaign(first_run: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    """The folder of that campaign."""
+    return first_run[0]
+
+
+@pytest.fixture(scope="module")
+def lhe(campaign: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real Les Houches file of five H→bb events, not packed."""
+    path = tmp_path_factory.mktemp("lhe") / "higgs.lhe"
+    path.write_bytes(gzip.decompress((campaign / "hard" / "Hbb-000000.lhe.gz").read_bytes()))
+    return path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {record.path: record.sha256 for record in manifest.read(folder)}
+
+
+def assert_one_line(err: str) -> None:
+    assert err.startswith("hepfm-data: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+
+
+# Help, version, lists
+
+
+def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("path", list(_commands(cli.cli)), ids=" ".join)
+def test_every_command_explains_itself_and_its_options(path):
+    result = CliRunner().invoke(cli.cli, [*path, "--help"], prog_name="hepfm-data")
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: {' '.join(['hepfm-data', *path])}")
+    command: click.Command = cli.cli
+    for name in path:
+        command = command.commands[name]
+    assert command.help
+    assert all(p.help for p in command.params if isinstance(p, click.Option))
+
+
+def test_help_of_the_installed_command_shows_examples_that_it_accepts():
+    result = hepfm_data("resim", "--help")
+    assert result.returncode == 0
+    assert not result.stderr
+    examples = [line.split() for line in result.stdout.splitlines() if line.startswith("    hepfm-data resim")]
+    assert len(examples) >= 3
+    for _, _, *words in examples:
+        cli.cli.commands["resim"].make_context("resim", words)
+
+
+def test_version_is_that_of_the_package():
+    result = hepfm_data("--version")
+    assert (result.returncode, result.stdout) == (0, f"hepfm-data {hepfm.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("processes", [*PRESETS, *PROCESSES]),
+        ("variations", list(VARIATIONS)),
+        ("detectors", list(DETECTORS)),
+    ],
+)
+def test_list_names_and_describes_all_there_is(main, what, names):
+    status, out, err = main("list", what)
+    assert (status, err) == (0, "")
+    first_words = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert first_words == names
+    status, out, err = main("list", what, "--json")
+    assert (status, err) == (0, "")
+    entries = json.loads(out)
+    assert [entry["name"] for entry in entries] == names
+    assert all(entry["description"] for entry in entries)
+
+
+def test_list_of_variations_gives_their_settings(main):
+    _, out, _ = main("list", "variations", "--json")
+    settings = {entry["name"]: entry["settings"] for entry in json.loads(out)}
+    assert settings["fsr-up"] == ["TimeShower:renormMultFac = 0.5"]
+    assert settings["nominal"] == []
+
+
+# A campaign from beginning to end
+
+
+def test_resim_makes_a_campaign_and_sums_it_up(first_run):
+    folder, result = first_run
+    assert result.returncode == 0, result.stderr
+    # No terminal, no progress bar.
+    assert result.stderr == ""
+    assert "quick-fsr-up" in result.stdout
+    assert "cross-section" in result.stdout
+    data = hepfm.open(folder)
+    assert data.variations == ("quick", "quick-fsr-up")
+    assert set(data.processes) <= {"Hbb", "QCD"}
+    assert len(data) > 0
+
+
+def test_the_same_command_again_simulates_nothing_anew(campaign, quick_variations):
+    before = {path: path.stat().st_mtime_ns for path in campaign.rglob("*") if path.is_file()}
+    result = hepfm_data("resim", campaign, "--n-events", 10, "--variations", quick_variations, "--seed", 7, "--json")
+    assert result.returncode == 0, result.stderr
+    assert {path: path.stat().st_mtime_ns for path in campaign.rglob("*") if path.is_file()} == before
+    assert json.loads(result.stdout)["n_shards"] == len(digests(campaign))
+
+
+def test_info_counts_what_is_there(main, campaign):
+    status, out, err = main("info", campaign, "--json")
+    assert (status, err) == (0, "")
+    answer = json.loads(out)
+    assert sum(v["n_jets"] for v in answer["variations"].values()) == len(hepfm.open(campaign))
+    assert [v["n_events"] for v in answer["variations"].values()] == [10, 10]
+    assert {name: p["n_events"] for name, p in answer["processes"].items()} == {"Hbb": 5, "QCD": 5}
+    assert answer["campaign"]["seed"] == 7
+    status, out, err = main("info", campaign)
+    assert (status, err) == (0, "")
+    for word in ("quick-fsr-up", "Hbb", "QCD", "cross-section [pb]", "core time"):
+        assert word in out
+
+
+def test_check_finds_nothing_wrong_with_a_campaign(campaign):
+    result = hepfm_data("check", campaign)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("0 problems in 4 shards")
+
+
+def test_check_names_a_damaged_shard_and_fails(main, campaign, tmp_path):
+    copy = tmp_path / "damaged"
+    shutil.copytree(campaign, copy)
+    path = next(iter(digests(copy)))
+    content = bytearray((copy / path).read_bytes())
+    content[len(content) // 2] ^= 0x01
+    (copy / path).write_bytes(content)
+    status, out, err = main("check", copy)
+    assert (status, err) == (1, "")
+    assert out.startswith(f"{path}: damaged")
+    status, out, _ = main("check", copy, "--json")
+    assert status == 1
+    assert len(json.loads(out)["problems"]) == 1
+
+
+def test_config_repeats_a_campaign_bit_for_bit(campaign, tmp_path):
+    result = hepfm_data("resim", tmp_path / "again", "--config", campaign / "campaign.toml", "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    assert digests(tmp_path / "again") == digests(campaign)
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, quick_variations):
+    words = ("resim", "--n-events", "1e6", "--variations", quick_variations, "--dry-run", "--workers", 3)
+    result = hepfm_data(*words, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("resim-jets: 1,000,000 events of Hbb, QCD\n")
+    assert "2,000 tasks on 3 workers" in result.stdout
+    result = hepfm_data(*words, "--json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    plan = json.loads(result.stdout)
+    assert plan["n_events"] == 10**6
+    assert [v["variation"] for v in plan["variations"]] == ["quick", "quick-fsr-up"]
+    assert plan["seconds"] > 0
+    assert plan["bytes"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_may_be_an_option(main, campaign, quick_variations, tmp_path):
+    """Both ways to name the folder lead to the same refusal of another campaign."""
+    for where in ([campaign], ["--out", campaign]):
+        status, out, err = main("resim", *where, "--n-events", 10, "--variations", quick_variations, "--seed", 8)
+        assert (status, out) == (1, "")
+        assert_one_line(err)
+        assert "another campaign: seed differ" in err
+
+
+# Wrong usage: one line on standard error, nothing on standard output, nothing on disk
+
+
+_COUNTS = ["-3", "0", "nan", "inf", "1.5", "abc", "", "1e-3", "1e400"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        *((("--n-events", value), "--n-events") for value in _COUNTS),
+        *((("--chunk-events", value), "--chunk-events") for value in _COUNTS),
+        *((("--workers", value), "--workers") for value in (*_COUNTS, "5000")),
+        *((("--seed", value), "--seed") for value in ("-1", "nan", "inf", "1.5", "abc", "9223372036854775808")),
+        *((("--jet-pt-min", value), "--jet-pt-min") for value in ("-1", "0", "nan", "inf", "abc")),
+        *((("--jet-pt-max", value), "--jet-pt-max") for value in ("-1", "0", "nan", "inf", "abc")),
+        (("--jet-pt-min", "500", "--jet-pt-max", "450"), "pt"),
+        (("--n-events", "1e16"), "from 1 to 1e+15"),
+        (("--variations", "0"), "from 1 to 8"),
+        (("--variations", "9"), "from 1 to 8"),
+        (("--variations", "-1"), "from 1 to 8"),
+        (("--variations", "1.5"), "from 1 to 8"),
+        (("--variations", "nan"), "unknown variation 'nan'"),
+        (("--variations", ""), "unknown variation"),
+        (("--variations", "fsrup"), "Did you mean 'fsr-up'?"),
+        (("--variations", "nominal,nominal"), "'nominal' is asked for twice"),
+        (("--variations", "2,nominal"), "'nominal' is asked for twice"),
+        (("--variations", "nowhere.toml"), "cannot read nowhere.toml"),
+        (("--processes", "Hbbb"), "Did you mean 'Hbb'?"),
+        (("--processes", ""), "unknown process"),
+        (("--processes", "QCD,QCD"), "named twice"),
+        (("--detector", "cmss"), "Did you mean 'cms'?"),
+        (("--freeze", "hadron"), "unknown freeze point 'hadron'"),
+        (("--config", "nowhere.toml"), "cannot read nowhere.toml"),
+        (("--config", "nowhere.toml", "--seed", "2"), "--config already says --seed"),
+        (("--config", "nowhere.toml", "--lhe", "a.lhe"), "--config already says --lhe"),
+        (("--lhe", "nowhere.lhe"), "cannot read nowhere.lhe"),
+        (("--lhe", "nowhere.lhe", "--processes", "QCD"), "--lhe and --processes exclude each other"),
+        (("one", "--out", "two"), "given twice"),
+        (("one", "two"), "two"),
+        (("--n-event", "3"), "'--n-events'"),
+        (("--n-events",), "--n-events"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_usage_of_resim_is_one_line(main, tmp_path, arguments, said):
+    status, out, err = main("resim", *arguments)
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("rsim",), "Did you mean 'resim'?"),
+        (("list", "variation"), "variation"),
+        (("info", "a", "b"), "unexpected extra argument"),
+        (("check", "--jsn"), "'--json'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_commands_are_one_line(main, arguments, said):
+    status, out, err = main(*arguments)
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert said in err
+
+
+@pytest.mark.parametrize("command", ["info", "check"])
+def test_a_folder_that_is_no_campaign_is_one_line(main, tmp_path, command):
+    (tmp_path / "file").write_text("no campaign")
+    (tmp_path / "empty").mkdir()
+    for folder in ("nowhere", "empty", "file"):
+        status, out, err = main(command, folder)
+        assert status in (1, 2)
+        assert out == ""
+        assert_one_line(err)
+        assert folder in err
+
+
+@pytest.mark.parametrize("arguments", [(), ("list",)])
+def test_without_a_command_the_help_is_shown(main, arguments):
+    status, out, err = main(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("Usage: hepfm-data")
+    assert "Commands:" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[[variation]]\nname = "mine"\nsettings = ["TimeShower:renormMultFak = 2"]', "'TimeShower:renormMultFac'"),
+        ('[[variation]]\nname = "mine"\nsettings = ["TimeShower:renormMultFac = 1000"]', "out of range"),
+        ('[[variation]]\nname = "mine"\nsettings = ["TimeShower:renormMultFac = big"]', "expects a number"),
+        ('[[variation]]\nname = "mine"\nsettings = ["Beams:eCM = 8000"]', "belongs to hepfm"),
+        ('[[variation]]\nname = "Mine!"', "lower-case"),
+        ("[[variation]]\nsettings = []", "has no name"),
+        ('[[variation]]\nname = "mine"\nsetting = []', "settings"),
+        ("[[variation", "is not TOML"),
+        ("", "at least one [[variation]]"),
+    ],
+)
+def test_a_faulty_variation_of_ones_own_is_one_line(main, tmp_path, content, said):
+    (tmp_path / "mine.toml").write_text(content)
+    status, out, err = main("resim", "out", "--variations", "mine.toml")
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_left_alone(main, tmp_path, quick_variations):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    for out_folder in ("file", "full", "file/below"):
+        status, out, err = main("resim", out_folder, "--n-events", 10, "--variations", quick_variations)
+        assert (status, out) == (1, "")
+        assert_one_line(err)
+        assert out_folder in err
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "full", "thesis.tex"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        (lambda content: 0, "holds no events"),
+        (lambda content: content.index(b"<event"), "holds no events"),
+        (lambda content: content.rindex(b"<event") + 300, "event 5 is truncated or malformed"),
+    ],
+    ids=["empty", "without events", "truncated"],
+)
+def test_a_damaged_les_houches_file_is_one_line(lhe, quick_variations, tmp_path, until, said):
+    content = lhe.read_bytes()
+    damaged = tmp_path / "damaged.lhe"
+    damaged.write_bytes(content[: until(content)])
+    result = hepfm_data("resim", tmp_path / "out", "--lhe", damaged, "--variations", quick_variations, "--workers", 1)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert_one_line(result.stderr)
+    assert f"{damaged}" in result.stderr
+    assert said in result.stderr
+
+
+def test_a_damaged_config_is_one_line(main, campaign, tmp_path):
+    text = (campaign / "campaign.toml").read_text()
+    for old, new, said in (
+        ("n_events = 10", "n_events = -10", "n_events"),
+        ("seed = 7", "sed = 7", "Did you mean 'seed'?"),
+        ('detector = "cms"', 'detector = "atlas"', "unknown detector"),
+        ("[selection]", "[selections]", "selection"),
+        ("seed = 7", "seed =", "is not TOML"),
+    ):
+        assert old in text
+        (tmp_path / "config.toml").write_text(text.replace(old, new))
+        status, out, err = main("resim", "out", "--config", "config.toml")
+        assert (status, out) == (2, "")
+        assert_one_line(err)
+        assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_full_is_one_line(quick_variations, tmp_path):
+    """The largest file may have 4 kB, which the campaign's settings fit into and a shard does not."""
+    command = f"ulimit -f 4; exec {HEPFM_DATA} resim out --n-events 10 --workers 1 --variations {quick_variations}"
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert_one_line(result.stderr)
+    assert "cannot write out/" in result.stderr
+    assert "Free space" in result.stderr
+    assert not list((tmp_path / "out").rglob("*.h5"))
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_shows_the_traceback_wherever_it_stands(main, place):
+    words = ["resim", "--variations", "fsrup"]
+    words.insert(place, "--debug")
+    status, out, err = main(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("hepfm-data: unknown variation 'fsrup'")
+
+
+def test_an_error_of_our_own_making_is_one_line_too(main, monkeypatch, campaign):
+    def broken(*_: object) -> None:
+        msg = "not thought of"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(manifest, "read", broken)
+    status, out, err = main("info", campaign)
+    assert (status, out) == (1, "")
+    assert_one_line(err)
+    assert "RuntimeError: not thought of" in err
+    assert "--debug" in err
+
+
+# Interrupting
+
+
+def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variations, tmp_path):
+    words = [
+        "resim",
+        "out",
+        "--n-events",
+        "240",
+        "--chunk-events",
+        "20",
+        "--variations",
+        str(quick_variations),
+        "--workers",
+        "2",
+    ]
+    # A terminal sends Ctrl-C to the command and to its workers: to the whole process group.
+    process = subprocess.Popen(
+        [HEPFM_DATA, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    shards = tmp_path / "out" / manifest.SHARDS
+    try:
+        deadline = time.monotonic() + 60
+        while not (shards.exists() and shards.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        assert len(workers) >= 2
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=15)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, out) == (1, "")
+    assert_one_line(err.removeprefix("\n"))  # which ends the line in which a terminal shows ^C
+    assert "run the same command again to go on" in err
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert alive == []
+    finished = digests(tmp_path / "out")
+    assert 0 < len(finished) < 24
+    result = hepfm_data(*words, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert finished.items() <= digests(tmp_path / "out").items()
+    result = hepfm_data("check", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.startswith("0 problems in 24 shards")
+
+
+def test_ctrl_c_while_libraries_are_imported_counts_as_such(main, monkeypatch):
+    def interrupted(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            msg = "initialization failed"
+            raise ImportError(msg) from error
+
+    monkeypatch.setattr(manifest, "read", interrupted)
+    status, _, err = main("info")
+    assert status == 1
+    assert_one_line(err)
+    assert "interrupted" in err
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_the_answer_alone(quick_variations, tmp_path):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [HEPFM_DATA, "resim", tmp_path / "out", "--n-events", "10", "--variations", quick_variations, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # which is how a terminal says that nobody writes to it any more
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert b"views/s" in shown
+    assert b"10 of 10 events" in shown
+    assert json.loads(out)["n_shards"] == 4

@@ -1,0 +1,73 @@
+"""What the README and the tutorial show is run here, so that it stays true."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from hepfm.resim.variations import N_DEFAULT, VARIATIONS
+
+ROOT = Path(__file__).resolve().parents[1]
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Run a command with hepfm-data on the path, and give what it prints."""
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_reads_a_campaign_as_it_says(tmp_path):
+    # As `make demo` does, with fewer events.
+    run(["hepfm-data", "resim", "demo/resim-jets", "--n-events", "40", "--variations", "nominal,fsr-up"], tmp_path)
+    (code,) = blocks(README, "python")
+    difference, *_ = run([sys.executable, "-W", "error", "-c", code], tmp_path).split()
+    assert math.isfinite(float(difference))
+
+
+def test_the_tutorial_works_from_beginning_to_end(tmp_path):
+    commands, code = blocks(TUTORIAL, "bash"), blocks(TUTORIAL, "python")
+    assert len(commands) == 5
+    assert len(code) == 5
+    for command in commands:
+        run(["bash", "-euc", command], tmp_path)
+    run([sys.executable, "-W", "error", "-c", "\n".join(code)], tmp_path)
+    assert (tmp_path / "views.png").stat().st_size > 10_000
+
+
+def test_the_readme_lists_the_default_variations_in_order():
+    rows = re.findall(r"^\| (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.findall(r"`(.+?)`", " ".join(rows)) == list(VARIATIONS)[:N_DEFAULT]
+
+
+def test_the_readme_names_the_two_commands_of_a_newcomer():
+    (commands, _) = blocks(README, "bash")
+    assert re.findall(r"^make \w+", commands, re.MULTILINE) == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in anchors, f"{page.name} links to {target}"
