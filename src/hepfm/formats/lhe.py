@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import cast
 from xml.etree.ElementTree import ParseError
+from xml.sax.saxutils import quoteattr
 
 import pylhe
 
@@ -107,13 +108,13 @@ def write_lhe(path: Path, init: pylhe.LHEInit, events: Iterable[pylhe.LHEEvent])
 
 def _event_text(event: pylhe.LHEEvent) -> str:
     """One event as LHE. pylhe writes weights with five digits, so the weights are written here."""
-    attributes = "".join(f' {name}="{value}"' for name, value in event.attributes.items())
+    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in event.attributes.items())
     lines = [f"<event{attributes}>", event.eventinfo.tolhe(lheformat=_LOSSLESS)]
     lines += [particle.tolhe(lheformat=_LOSSLESS) for particle in event.particles]
     if event.weights:
         lines += [
             "<rwgt>",
-            *(f"<wgt id='{name}'>{value!r}</wgt>" for name, value in event.weights.items()),
+            *(f"<wgt id={quoteattr(name)}>{value!r}</wgt>" for name, value in event.weights.items()),
             "</rwgt>",
         ]
     return "\n".join([*lines, "</event>"])
@@ -145,14 +146,16 @@ def _check(event: pylhe.LHEEvent) -> None:
         msg = "expected two incoming particles"
         raise ValueError(msg)
     for particle in event.particles:
-        if not all(map(math.isfinite, (particle.px, particle.py, particle.pz, particle.e, particle.m))):
-            msg = "a momentum is not a finite number"
+        momentum = (particle.px, particle.py, particle.pz, particle.e, particle.m)
+        if not all(map(math.isfinite, (*momentum, particle.lifetime, particle.spin))):
+            msg = "a momentum, lifetime or spin is not a finite number"
             raise ValueError(msg)
         if not (0 <= particle.mother1 <= n and 0 <= particle.mother2 <= n):
             msg = f"a particle has mothers {particle.mother1} and {particle.mother2} of {n}"
             raise ValueError(msg)
-    if not math.isfinite(event.eventinfo.weight):
-        msg = "the weight is not a finite number"
+    info = event.eventinfo
+    if not all(map(math.isfinite, (info.weight, info.scale, info.aqed, info.aqcd))):
+        msg = "the weight, scale or a coupling is not a finite number"
         raise ValueError(msg)
     sign = {-1: -1.0, 1: 1.0}
     balance = [

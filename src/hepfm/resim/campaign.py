@@ -21,7 +21,7 @@ from hepfm.resim.detector import DETECTORS
 from hepfm.resim.generator import Beams, check_settings
 from hepfm.resim.processes import FILES, Process, resolve_processes
 from hepfm.resim.variations import Variation, resolve_variations, variation_from
-from hepfm.schema import unknown_name
+from hepfm.schema import JET_CLASSES, unknown_name
 
 _BLOCK_EVENTS = 1000
 _MAX_EVENTS = 10**15
@@ -265,17 +265,37 @@ def check(campaign: Campaign) -> None:
         msg = "a campaign needs at least one process and one variation."
         raise InputError(msg)
     if campaign.detector not in DETECTORS:
-        raise InputError(unknown_name("detector", campaign.detector, DETECTORS))
-    if not math.isfinite(campaign.match_radius) or campaign.match_radius <= 0:
-        msg = f"match_radius is {campaign.match_radius}: expected a positive number."
-        raise InputError(msg)
+        raise InputError(unknown_name("detector", str(campaign.detector), DETECTORS))
+    for name, number in (
+        ("match_radius", campaign.match_radius),
+        ("energy_a of the beams", campaign.beams.energy_a),
+        ("energy_b of the beams", campaign.beams.energy_b),
+    ):
+        if not isinstance(number, int | float) or not 0 < number < math.inf:
+            msg = f"{name} is {number!r}: expected a positive number."
+            raise InputError(msg)
+    _check_names("process", [p.name for p in campaign.processes])
+    _check_names("variation", [v.name for v in campaign.variations])
     for process in campaign.processes:
+        if process.label is not None and process.label not in JET_CLASSES:
+            raise InputError(unknown_name(f"label of process '{process.name}'", str(process.label), JET_CLASSES))
         check_settings(process.settings, f"process '{process.name}'")
         if process.lhe is not None and _sha256(Path(process.lhe)) != process.sha256:
             msg = f"{process.lhe} is not the file that the campaign was made from. Give that file again."
             raise InputError(msg)
     for variation in campaign.variations:
         check_settings(variation.settings, f"variation '{variation.name}'")
+
+
+def _check_names(kind: str, names: list[str]) -> None:
+    """Shards are named after processes and variations, whose names are also columns of ASCII text."""
+    for name in names:
+        if not (name.isascii() and name.isprintable()) or "/" in name:
+            msg = f"{kind} '{name}': a name holds ASCII characters only, and no '/'. Rename it (or the file)."
+            raise InputError(msg)
+        if names.count(name) > 1:
+            msg = f"{kind} '{name}' is there twice. Rename one: shards are named after it."
+            raise InputError(msg)
 
 
 def _chunk_events(n_events: int) -> int:

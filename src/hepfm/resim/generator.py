@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hepfm.errors import GeneratorError, InputError
 
 # What hepfm itself sets: a variation that changed them would no longer be a view of the frozen event.
-_RESERVED = ("Beams:", "Random:", "Main:", "LesHouches:", "Next:", "Init:", "Print:")
+_RESERVED = ("beams:", "random:", "main:", "leshouches:", "next:", "init:", "print:")
 _QUIET = ("Print:quiet = on", "Print:verbosity = 0")
 # Particles that fly further than 10 mm reach the detector undecayed, as in JetClass and CMS.
 _STABLE = ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10.")
@@ -80,7 +80,7 @@ def _problem_with(pythia: pythia8mc.Pythia, line: str) -> str | None:
     name, equals, value = (part.strip() for part in line.partition("="))
     if not equals or not value:
         return "is not of the form 'Name = value'."
-    if name.startswith(_RESERVED):
+    if name.lower().startswith(_RESERVED):  # Pythia does not mind the case
         return "belongs to hepfm (beams, seeds, input, printing); remove it."
     book = pythia.settings
     kinds = ("Flag", "Mode", "Parm", "Word", "FVec", "MVec", "PVec", "WVec")

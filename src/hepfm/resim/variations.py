@@ -187,7 +187,7 @@ def resolve_variations(request: str) -> tuple[Variation, ...]:
     """
     chosen: list[Variation] = []
     for word in (w.strip() for w in request.split(",")):
-        if word.lstrip("+-").replace(".", "", 1).isdigit():
+        if word.lstrip("+-").replace(".", "", 1).isdecimal():
             chosen += _first(word)
         elif word.endswith(".toml"):
             chosen += _from_file(Path(word))
@@ -205,7 +205,7 @@ def resolve_variations(request: str) -> tuple[Variation, ...]:
 
 
 def _first(number: str) -> tuple[Variation, ...]:
-    if not number.isdigit() or not 1 <= int(number) <= N_DEFAULT:
+    if not number.isdecimal() or not 1 <= int(number) <= N_DEFAULT:
         msg = f"{number} variations: expected a whole number from 1 to {N_DEFAULT}, or names."
         raise InputError(msg)
     return _DEFAULT[: int(number)]
@@ -221,7 +221,7 @@ def _from_file(path: Path) -> list[Variation]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not TOML: {error}."
         raise InputError(msg) from error
-    if not isinstance(tables, list) or not tables:
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         msg = f"{path}: expected at least one [[variation]] table, such as {example}"
         raise InputError(msg)
     return [variation_from(table, str(path)) for table in tables]
@@ -247,4 +247,8 @@ def variation_from(table: dict[str, Any], where: str) -> Variation:
     if not all(isinstance(line, str) for line in settings):
         msg = f"{where}: the settings of '{table['name']}' should be strings such as \"StringZ:aLund = 0.5\"."
         raise InputError(msg)
-    return Variation(**{**table, "settings": tuple(settings)})
+    try:
+        return Variation(**{**table, "settings": tuple(settings)})
+    except InputError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error

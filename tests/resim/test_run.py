@@ -1,0 +1,566 @@
+"""Running a campaign: always the same result, whatever happens on the way."""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from hepfm import manifest
+from hepfm.errors import CampaignError, HepfmError, InputError
+from hepfm.formats.hdf5 import read_attributes, read_shard
+from hepfm.manifest import ShardRecord
+from hepfm.resim import Campaign, plan, run
+from hepfm.resim.hard import EVENT_COLUMNS, PARTICLE_COLUMNS, read_block
+from hepfm.resim.run import CAMPAIGN_FILE, Progress, hard_events
+from hepfm.resim.views import simulate_view
+from hepfm.schema import COLUMNS, JET_CLASSES
+from hepfm.table import JetTable
+
+
+def run_here(campaign: Campaign, folder: Path, report: Callable[[Progress], None] | None = None) -> list[ShardRecord]:
+    """Run in this process, which starts at once."""
+    with ThreadPoolExecutor(1) as executor:
+        return run(campaign, folder, executor, workers=1, report=report)
+
+
+def contents(folder: Path) -> JetTable:
+    """All jets of a campaign, whatever its shards, in the order of event, view and jet."""
+    table = JetTable.concatenate([read_shard(path) for path in sorted(folder.glob("shards/*/*.h5"))])
+    return table.select(np.lexsort([table.columns[name] for name in ("jet_index", "view", "event_id")]))
+
+
+def assert_identical(first: JetTable, second: JetTable) -> None:
+    assert first.n_jets == second.n_jets > 0
+    np.testing.assert_array_equal(first.offsets, second.offsets)
+    for ours, theirs in ((first.columns, second.columns), (first.constituents, second.constituents)):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert ours[name].tolist() == theirs[name].tolist(), name
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of every shard and every block of frozen events."""
+    paths = [*folder.glob("shards/*/*.h5"), *folder.glob("hard/*.lhe.gz")]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+def forget(folder: Path, shard: str) -> None:
+    """Delete a shard and its record."""
+    (folder / shard).unlink()
+    path = folder / manifest.SHARDS
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if json.loads(line)["path"] != shard), encoding="utf-8")
+
+
+@pytest.fixture
+def copy(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> tuple[Campaign, Path]:
+    """The small campaign in a folder of one's own."""
+    campaign, folder = small_campaign
+    return campaign, shutil.copytree(folder, tmp_path / "copy")
+
+
+# What a campaign leaves.
+
+
+def test_finished_campaign_has_every_shard_recorded_as_it_is(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign, folder = small_campaign
+    records = manifest.read(folder)
+    assert {r.path for r in records} == {campaign.shard_path(task) for task in campaign.tasks()}
+    on_disk = digests(folder)
+    for record in records:
+        assert record.sha256 == on_disk[record.path]
+        assert record.n_bytes == (folder / record.path).stat().st_size
+        table = read_shard(folder / record.path)
+        assert record.n_jets == table.n_jets
+        assert set(table.columns["variation"]) == {record.variation}
+        assert set(table.columns["process"]) == {record.process}
+        with_jet = len(np.unique(table.columns["event_id"]))
+        assert with_jet + record.n_without_jet + record.n_missing == record.n_events
+        assert record.n_missing == len(record.missing)
+        assert record.cross_section > 0
+        assert 0 < record.cross_section_error < record.cross_section
+        assert {"start", "shower", "detector", "jets", "labels", "write", "freeze"} <= record.seconds.keys()
+
+
+def test_folder_holds_what_the_design_says_and_no_temporary_file(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign, folder = small_campaign
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        "campaign.toml",
+        "manifest.json",
+        "shards.jsonl",
+        "hard/QCD-000000.lhe.gz",
+        "hard/Hbb-000000.lhe.gz",
+        *(campaign.shard_path(task) for task in campaign.tasks()),
+    }
+    header = manifest.read_header(folder)
+    assert header["digest"] == campaign.digest
+    assert header["n_events"] == 60
+    assert header["variations"] == ["quick", "quick-fsr-up"]
+    assert {"pythia8mc", "fastjet", "hepfm", "numpy", "python"} <= header["versions"].keys()
+
+
+def test_shards_hold_every_column_and_say_where_they_come_from(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign, folder = small_campaign
+    table = contents(folder)
+    table.validate(complete=True)
+    assert {*table.columns, *table.constituents} == set(COLUMNS)
+    for task in campaign.tasks():
+        attributes = read_attributes(folder / campaign.shard_path(task))
+        assert attributes["campaign"] == campaign.digest
+        assert attributes["settings"] == list(campaign.variations[task.view].settings)
+        assert attributes["detector"] == "cms"
+
+
+def test_jets_are_those_of_the_selection_and_of_their_class(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign, folder = small_campaign
+    columns = contents(folder).columns
+    assert (columns["jet_pt"] >= campaign.selection.pt_min).all()
+    assert (np.abs(columns["jet_eta"]) <= campaign.selection.abs_eta_max).all()
+    for name in ("QCD", "Hbb"):
+        of_process = columns["process"] == name
+        assert of_process.sum() > 20
+        assert set(columns["jet_label"][of_process]) == {JET_CLASSES.index(name)}
+    assert (columns["weight"] == 1.0).all()
+    assert (columns["truth_pdg_id"][columns["process"] == "Hbb"] == 25).all()
+    higgs = (columns["process"] == "Hbb") & (columns["variation"] == "quick")
+    assert abs(np.median(columns["jet_sdmass"][higgs]) - 125) < 15
+
+
+def test_views_of_an_event_share_the_frozen_particle_and_differ_in_the_jet(
+    small_campaign: tuple[Campaign, Path],
+) -> None:
+    table = contents(small_campaign[1])
+    columns = table.columns
+    keys = columns["event_id"] * 100 + columns["jet_index"]
+    first, second = (np.flatnonzero(columns["view"] == view) for view in (0, 1))
+    common, a, b = np.intersect1d(keys[first], keys[second], return_indices=True)
+    assert len(common) > 40
+    for name in ("truth_pt", "truth_eta", "truth_phi", "truth_pdg_id", "jet_label", "process", "weight"):
+        assert (columns[name][first[a]] == columns[name][second[b]]).all()
+    assert (columns["jet_pt"][first[a]] != columns["jet_pt"][second[b]]).all()
+
+
+# The same result, whatever the way.
+
+
+@pytest.fixture(scope="module")
+def two_processes_two_variations() -> Campaign:
+    return plan(250, "nominal,fsr-up", "QCD,Hbb", seed=11, chunk_events=250)
+
+
+@pytest.fixture(scope="module")
+def in_one_chunk(two_processes_two_variations: Campaign, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reference") / "campaign"
+    run_here(two_processes_two_variations, folder)
+    return folder
+
+
+def test_two_workers_and_small_chunks_give_the_same_arrays(
+    two_processes_two_variations: Campaign, in_one_chunk: Path, tmp_path: Path
+) -> None:
+    run(replace(two_processes_two_variations, chunk_events=100), tmp_path / "campaign", workers=2)
+    assert_identical(contents(tmp_path / "campaign"), contents(in_one_chunk))
+    ours, theirs = digests(tmp_path / "campaign"), digests(in_one_chunk)
+    assert {n: d for n, d in ours.items() if n.startswith("hard/")} == {
+        n: d for n, d in theirs.items() if n.startswith("hard/")
+    }
+
+
+def test_single_event_alone_gives_the_rows_of_the_campaign(
+    two_processes_two_variations: Campaign, in_one_chunk: Path
+) -> None:
+    campaign, whole = two_processes_two_variations, contents(in_one_chunk)
+    for process, row, view in ((0, 17, 0), (0, 124, 1), (1, 3, 1), (1, 60, 0)):
+        event = hard_events(campaign, in_one_chunk, process, row, row + 1)
+        table, counts = simulate_view(event, campaign, process, view)
+        event_id = campaign.event_ids(process, row, row + 1)[0]
+        expected = whole.select((whole.columns["event_id"] == event_id) & (whole.columns["view"] == view))
+        assert counts.n_events == event.n_events == 1
+        if expected.n_jets == 0:
+            assert counts.n_without_jet + len(counts.missing) == 1
+        else:
+            assert_identical(table, expected)
+
+
+def test_campaign_file_repeats_the_campaign_bit_for_bit(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    _, folder = small_campaign
+    again = Campaign.from_toml(folder / CAMPAIGN_FILE)
+    run(again, tmp_path / "again", workers=1)
+    assert digests(tmp_path / "again") == digests(folder)
+    for name in (CAMPAIGN_FILE, manifest.HEADER):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_view_does_not_depend_on_the_other_variations_of_the_campaign(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    renamed = replace(campaign.variations[0], name="other-name")
+    three = replace(campaign, variations=(renamed, campaign.variations[1], campaign.variations[0]))
+    run_here(three, tmp_path / "three")
+    ours, theirs = contents(tmp_path / "three"), contents(folder)
+    same = ours.select(ours.columns["variation"] == "quick")
+    reference = theirs.select(theirs.columns["variation"] == "quick")
+    assert set(same.columns["view"]) == {2}
+    same.columns["view"] = reference.columns["view"]
+    assert_identical(same, reference)
+    other = ours.select(ours.columns["variation"] == "other-name")
+    assert not np.isin(other.columns["jet_pt"], reference.columns["jet_pt"]).any(), "the name decides on the seeds"
+    assert digests(tmp_path / "three")["hard/QCD-000000.lhe.gz"] == digests(folder)["hard/QCD-000000.lhe.gz"]
+
+
+def test_other_seed_gives_other_frozen_events_and_views(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign, folder = small_campaign
+    run_here(replace(campaign, n_events=10, seed=8), tmp_path / "other")
+    for name in ("QCD", "Hbb"):
+        ours, theirs = (read_block(f / f"hard/{name}-000000.lhe.gz") for f in (tmp_path / "other", folder))
+        assert not np.isin(ours.px[ours.px != 0], theirs.px).any()
+
+
+def test_larger_campaign_keeps_the_views_of_the_smaller_one(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    run_here(replace(campaign, n_events=20), tmp_path / "small")
+    whole = contents(folder)
+    assert_identical(contents(tmp_path / "small"), whole.select(whole.columns["event_id"] < 20))
+
+
+def test_any_executor_will_do(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign, folder = small_campaign
+    with ThreadPoolExecutor(2) as executor:  # Pythia holds the interpreter: two threads take turns
+        run(campaign, tmp_path / "threads", executor, workers=2)
+        assert executor.submit(int).result() == 0, "an executor of one's own stays open"
+    assert digests(tmp_path / "threads") == digests(folder)
+
+
+def test_frozen_events_read_from_the_folder_are_those_that_were_made(
+    small_campaign: tuple[Campaign, Path],
+) -> None:
+    campaign, folder = small_campaign
+    block = read_block(folder / campaign.block_path(1, 0))
+    assert block.event_id.tolist() == list(range(1, 60, 2))
+    part = hard_events(campaign, folder, 1, 5, 9)
+    assert part.event_id.tolist() == [11, 13, 15, 17]
+    for name in (*EVENT_COLUMNS, *PARTICLE_COLUMNS):
+        assert getattr(part, name).tobytes() == getattr(block.take(np.arange(5, 9)), name).tobytes()
+
+
+def test_report_comes_after_every_task_and_adds_up(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign = replace(small_campaign[0], n_events=20, chunk_events=5)
+    seen: list[tuple[int, int, int]] = []
+    records = run_here(campaign, tmp_path / "c", lambda p: seen.append((p.n_tasks_done, p.n_views, p.n_tasks)))
+    assert [s[0] for s in seen] == list(range(1, campaign.n_tasks + 1))
+    assert seen[-1] == (campaign.n_tasks, 40, campaign.n_tasks)
+    assert sum(r.n_events for r in records) == 40
+
+
+# Going on.
+
+
+def test_finished_campaign_is_left_alone(copy: tuple[Campaign, Path]) -> None:
+    campaign, folder = copy
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    reports: list[Progress] = []
+    records = run(campaign, folder, workers=2, report=reports.append)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
+    assert reports == []
+    assert len(records) == campaign.n_tasks
+
+
+def test_only_the_missing_shard_is_made_again_with_the_same_bytes(copy: tuple[Campaign, Path]) -> None:
+    campaign, folder = copy
+    before = digests(folder)
+    lost = "shards/quick-fsr-up/Hbb-000001.h5"
+    forget(folder, lost)
+    times = {p: p.stat().st_mtime_ns for p in folder.glob("shards/*/*.h5")}
+    reports: list[Progress] = []
+    run_here(campaign, folder, reports.append)
+    assert [r.n_tasks_done for r in reports] == [campaign.n_tasks]
+    assert digests(folder) == before
+    assert all(p.stat().st_mtime_ns == time for p, time in times.items())
+    assert len(manifest.read(folder)) == campaign.n_tasks
+
+
+def test_shard_that_was_written_but_not_recorded_is_made_again(copy: tuple[Campaign, Path]) -> None:
+    campaign, folder = copy
+    before = digests(folder)
+    lines = (folder / manifest.SHARDS).read_text(encoding="utf-8").splitlines(keepends=True)
+    torn = lines[-1][: len(lines[-1]) // 2]
+    (folder / manifest.SHARDS).write_text("".join(lines[:-1]) + torn, encoding="utf-8")
+    run_here(campaign, folder)
+    assert digests(folder) == before
+    assert len(manifest.read(folder)) == campaign.n_tasks
+
+
+def test_frozen_events_that_were_lost_are_made_again(copy: tuple[Campaign, Path]) -> None:
+    campaign, folder = copy
+    before = digests(folder)
+    (folder / "hard" / "QCD-000000.lhe.gz").unlink()
+    forget(folder, "shards/quick/QCD-000000.h5")
+    run_here(campaign, folder)
+    assert digests(folder) == before
+
+
+def test_killed_worker_is_one_clear_error_and_running_again_gives_the_same_bytes(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+
+    def kill_a_worker(_: Progress) -> None:
+        workers = [
+            child for child in psutil.Process().children() if any("spawn_main" in word for word in child.cmdline())
+        ]
+        os.kill(workers[0].pid, signal.SIGKILL)
+
+    with pytest.raises(CampaignError, match="worker process died") as raised:
+        run(campaign, tmp_path / "c", workers=1, report=kill_a_worker)
+    assert "Run the same command again" in str(raised.value)
+    n_done = len(manifest.read(tmp_path / "c"))
+    assert 1 <= n_done < campaign.n_tasks
+    run_here(campaign, tmp_path / "c")
+    assert digests(tmp_path / "c") == digests(folder)
+    assert not list((tmp_path / "c").rglob("*.tmp"))
+
+
+def test_interrupted_run_leaves_no_worker_behind_and_goes_on(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(campaign, tmp_path / "c", workers=1, report=interrupt)
+    left = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.pid not in before and any("spawn_main" in word for word in child.cmdline())
+    ]
+    assert left == []
+    run_here(campaign, tmp_path / "c")
+    assert digests(tmp_path / "c") == digests(folder)
+
+
+def test_run_killed_while_it_made_its_folder_can_start_again(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    (tmp_path / "c").mkdir()
+    shutil.copy(folder / manifest.HEADER, tmp_path / "c")
+    (tmp_path / "c" / ".campaign.toml.123.tmp").touch()
+    run_here(replace(campaign, n_events=2), tmp_path / "c")
+    assert manifest.read_header(tmp_path / "c")["n_events"] == 2
+
+
+# What cannot be run.
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 8}, "seed"),
+        ({"n_events": 61}, "n_events"),
+        ({"detector": "jetclass"}, "detector"),
+        ({"chunk_events": 21, "seed": 9}, "seed, chunk_events"),
+    ],
+)
+def test_folder_of_another_campaign_is_refused_with_what_differs(
+    copy: tuple[Campaign, Path], change: dict[str, object], named: str
+) -> None:
+    campaign, folder = copy
+    with pytest.raises(CampaignError) as raised:
+        run_here(replace(campaign, **change), folder)
+    assert f"another campaign: {named} differ" in str(raised.value)
+    assert str(folder / CAMPAIGN_FILE) in str(raised.value)
+    assert digests(folder)
+
+
+def test_folder_that_is_no_campaign_is_refused_and_left_alone(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious", encoding="utf-8")
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    for name in ("thesis", "file"):
+        with pytest.raises(CampaignError, match="is not a campaign folder"):
+            run_here(small_campaign[0], tmp_path / name)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["chapter1.tex", "file", "thesis"]
+
+
+def test_empty_folder_may_be_used(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    run_here(replace(small_campaign[0], n_events=2), tmp_path / "c")
+    assert (tmp_path / "c" / CAMPAIGN_FILE).is_file()
+
+
+def test_folder_that_cannot_be_written_is_one_clear_error(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "campaign", Path("/proc/hepfm-campaign")):
+        with pytest.raises(HepfmError, match="cannot write") as raised:
+            run_here(small_campaign[0], folder)
+        assert str(folder) in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_damaged_campaign_file_is_one_clear_error(copy: tuple[Campaign, Path]) -> None:
+    campaign, folder = copy
+    (folder / CAMPAIGN_FILE).write_text("n_events = ", encoding="utf-8")
+    with pytest.raises(InputError, match="is not TOML"):
+        run_here(campaign, folder)
+
+
+def test_damaged_frozen_events_are_one_clear_error(copy: tuple[Campaign, Path]) -> None:
+    campaign, folder = copy
+    block = folder / "hard" / "QCD-000000.lhe.gz"
+    block.write_bytes(block.read_bytes()[:-100])
+    forget(folder, "shards/quick/QCD-000000.h5")
+    with pytest.raises(InputError, match=r"QCD-000000\.lhe\.gz: event \d+ is truncated"):
+        run_here(campaign, folder)
+
+
+def test_campaign_that_makes_no_sense_is_refused_before_the_folder_is_made(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    for change in ({"detector": "cmss"}, {"n_events": 0}, {"variations": ()}):
+        with pytest.raises(InputError):
+            run_here(replace(small_campaign[0], **change), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def limit_file_size() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
+
+
+def test_full_disk_is_one_clear_error_and_running_again_completes(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    # A limit on the size of files, which stops writing the way a full disk does.
+    script = (
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "from hepfm.errors import HepfmError\n"
+        "from hepfm.resim import Campaign, run\n"
+        "campaign = Campaign.from_toml(Path(sys.argv[1]))\n"
+        "try:\n"
+        "    run(campaign, sys.argv[2], ThreadPoolExecutor(1), workers=1)\n"
+        "except HepfmError as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder / CAMPAIGN_FILE), str(tmp_path / "c")],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit_file_size,
+    )
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert "Free space" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list((tmp_path / "c").rglob("*.tmp"))
+    assert manifest.read(tmp_path / "c") == []
+    run_here(campaign, tmp_path / "c")
+    assert digests(tmp_path / "c") == digests(folder)
+
+
+# Events from files.
+
+
+@pytest.mark.parametrize("name", ["powheg_hvq.lhe", "pythia6_ttbar.lhe", "madgraph5_pp_to_jj.lhe.gz"])
+def test_real_file_runs_through_the_whole_chain(shared: Path, tmp_path: Path, quick_variations: str, name: str) -> None:
+    campaign = plan(40, quick_variations, lhe=[shared / "data" / name], seed=5)
+    run_here(campaign, tmp_path / "c")
+    records = manifest.read(tmp_path / "c")
+    assert len(records) == campaign.n_tasks
+    assert sum(r.n_missing for r in records) == 0
+    if name.startswith("powheg"):
+        return  # six events, none with a jet above 20 GeV within the acceptance for sure
+    columns = contents(tmp_path / "c").columns
+    assert set(columns["view"]) == {0, 1}
+    block = read_block(next((tmp_path / "c" / "hard").iterdir()))
+    weight_of = dict(zip(block.event_id.tolist(), block.weight.tolist(), strict=True))
+    assert columns["weight"].tolist() == [weight_of[i] for i in columns["event_id"].tolist()]
+    labels = {JET_CLASSES[i] for i in columns["jet_label"]}
+    assert labels <= ({"QCD"} if "jj" in name else {"QCD", "Tbqq", "Tbl", "Wqq"})
+
+
+def test_several_files_follow_one_another(shared: Path, tmp_path: Path, quick_variations: str) -> None:
+    paths = [shared / "data" / n for n in ("powheg_hvq.lhe", "pythia6_ttbar.lhe")]
+    campaign = plan(30, quick_variations, lhe=paths, chunk_events=10)
+    run_here(campaign, tmp_path / "c")
+    columns = contents(tmp_path / "c").columns
+    ids = columns["event_id"]
+    assert ids.max() < 30
+    assert (columns["process"][ids >= 6] == "pythia6_ttbar").all()
+    assert (columns["process"][ids < 6] == "powheg_hvq").all()
+
+
+def test_events_of_a_file_do_not_depend_on_the_chunks(shared: Path, tmp_path: Path, quick_variations: str) -> None:
+    for chunk in (7, 40):
+        campaign = plan(
+            40, quick_variations, lhe=[shared / "data" / "pythia6_ttbar.lhe"], chunk_events=chunk, detector="none"
+        )
+        run_here(campaign, tmp_path / str(chunk))
+    assert_identical(contents(tmp_path / "7"), contents(tmp_path / "40"))
+
+
+def test_truncated_file_names_the_event_and_what_was_simulated_stays(
+    shared: Path, tmp_path: Path, quick_variations: str
+) -> None:
+    content = (shared / "data" / "madgraph_zjets_mlm.lhe.gz").read_bytes()
+    path = tmp_path / "cut.lhe.gz"
+    path.write_bytes(content[: len(content) // 8])
+    campaign = plan(10_000, quick_variations, lhe=[path], chunk_events=500, detector="none")
+    campaign = replace(campaign, variations=campaign.variations[:1])
+    assert 1000 < campaign.n_events < 2000
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"event {campaign.n_events} is truncated"):
+            run_here(campaign, tmp_path / "c")
+        records = manifest.read(tmp_path / "c")
+        assert sorted(r.path for r in records) == [f"shards/quick/cut-{i:06d}.h5" for i in (0, 1)]
+        assert sum(r.n_events for r in records) == 1000
+        assert (tmp_path / "c" / "hard" / "cut-000000.lhe.gz").is_file()
+
+
+def test_corrupted_number_in_a_file_stops_with_the_number_of_the_event(
+    shared: Path, tmp_path: Path, quick_variations: str
+) -> None:
+    text = (shared / "data" / "pythia6_ttbar.lhe").read_text(encoding="utf-8")
+    events = text.split("<event>")
+    events[50] = events[50].replace("E+0", "E+O")
+    path = tmp_path / "bad.lhe"
+    path.write_text("<event>".join(events), encoding="utf-8")
+    with pytest.raises(InputError, match="event 50 is truncated or malformed") as raised:
+        run_here(plan(100, quick_variations, lhe=[path]), tmp_path / "c")
+    assert "\n" not in str(raised.value)
+
+
+def test_process_pool_of_ones_own_runs_a_second_campaign(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    # Workers outlive a campaign then, and must not take the first one's frozen events for the second's.
+    campaign, folder = small_campaign
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        run(campaign, tmp_path / "c", executor, workers=1)
+        assert digests(tmp_path / "c") == digests(folder)
+        shutil.rmtree(tmp_path / "c")
+        run(campaign, tmp_path / "c", executor, workers=1)
+    assert digests(tmp_path / "c") == digests(folder)
