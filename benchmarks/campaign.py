@@ -1,7 +1,7 @@
 """What a campaign costs beside Pythia's own time; every ratio is of times taken in this run.
 
-    python benchmarks/campaign.py             # share of Pythia, other time, two workers, the usual chain
-    python benchmarks/campaign.py --memory    # peak memory of a worker after 1,000 and 50,000 events (minutes)
+python benchmarks/campaign.py             # share of Pythia, other time, two workers, the usual chain
+python benchmarks/campaign.py --memory    # peak memory of a worker after 1,000 and 50,000 events (minutes)
 """
 
 import argparse

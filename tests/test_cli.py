@@ -30,7 +30,7 @@ HEPFM_DATA = Path(sysconfig.get_path("scripts")) / "hepfm-data"
 def hepfm_data(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the installed command and wait for it."""
     words = [str(word) for word in arguments]
-    return subprocess.run([HEPFM_DATA, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([HEPFM_DATA, *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture
@@ -473,7 +473,7 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variatio
         workers = psutil.Process(process.pid).children(recursive=True)
         assert len(workers) >= 2
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=15)
+        out, err = process.communicate(timeout=30)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -67,7 +67,8 @@ def plan(campaign: "Campaign", folder: Path, estimates: "Sequence[Estimate]", wo
         "n_events": campaign.n_events,
         "n_tasks": campaign.n_tasks,
         "workers": workers,
-        "seconds": sum(e.seconds for e in estimates) / workers,
+        # Workers start at the same time, and each starts every variation.
+        "seconds": sum(e.seconds for e in estimates) / workers + sum(e.start_seconds for e in estimates),
         "bytes": sum(e.n_bytes for e in estimates),
         "variations": [asdict(e) for e in estimates],
     }

@@ -1,4 +1,4 @@
-"""Particles for the tests of the detector: the reference samples of /work/shared, and particle guns."""
+"""Particles for the tests of the detector: the reference samples of ../shared, and particle guns."""
 
 import functools
 from dataclasses import fields, replace

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import file_digest
-from hepfm.resim.campaign import Campaign, check, plan
+from hepfm.resim.campaign import Campaign, check, check_files, plan
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS
 from hepfm.resim.generator import Beams
@@ -393,13 +393,14 @@ def test_origin_of_real_files_is_recognised(shared: Path) -> None:
 def test_file_that_changed_since_is_refused(tmp_path: Path) -> None:
     path = lhe_file(tmp_path / "events.lhe", 3)
     campaign = plan(variations="1", lhe=[path])
-    check(campaign)
+    check_files(campaign)
     lhe_file(path, 4)
     with pytest.raises(InputError, match="is not the file that the campaign was made from"):
-        check(campaign)
+        check_files(campaign)
     path.unlink()
     with pytest.raises(InputError, match="cannot read"):
-        check(campaign)
+        check_files(campaign)
+    check(campaign)  # a finished campaign can be looked at without its files
 
 
 def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ def test_comparison_would_notice_more_radiation() -> None:
 
 
 def test_comparison_would_notice_a_lost_starting_scale() -> None:
-    lost = replace(frozen_events("Hgg", 250), scale=np.full(250, 20.0))
-    found = p_values(in_one_go("Hgg", MPI_OFF), shower(lost, MPI_OFF, 7, "test").particles)
+    lost = replace(frozen_events("QCD", 250), scale=np.full(250, 20.0))
+    found = p_values(in_one_go("QCD", MPI_OFF), shower(lost, MPI_OFF, 7, "test").particles)
     assert min(found.values()) < LEAST_P_VALUE
 
 

@@ -92,6 +92,8 @@ def test_setting_that_pythia_would_not_take_is_refused(line: str, said: str) -> 
         "Print:quiet = off",
         "Next:numberShowEvent = 1",
         "Init:showProcesses = on",
+        "ProcessLevel:resonanceDecays = off",
+        "PartonLevel:all = off",
     ],
 )
 def test_settings_that_would_break_the_frozen_event_belong_to_hepfm(line: str) -> None:

@@ -1,8 +1,9 @@
 """Files that are either whole or absent, whatever happens while they are written."""
 
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hepfm.errors import HepfmError
@@ -15,7 +16,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     On any error the temporary file is removed and `path` stays as it was. An error of the file
     system (disk full, read-only folder) becomes a HepfmError that names the file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -27,7 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         msg = f"cannot write {path}: {error.strerror or error}. Free space or choose another folder, then run again."
         raise HepfmError(msg) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

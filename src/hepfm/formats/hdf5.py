@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,7 +158,8 @@ def content_digest(table: JetTable) -> str:
 
 def _file_image(table: JetTable, attributes: Mapping[str, object]) -> bytes:
     # Made in memory: on a full disk HDF5 cannot close its file cleanly, while a plain write just fails.
-    with h5py.File("shard", "w", driver="core", backing_store=False, libver=_LIBVER) as file:
+    # HDF5 knows open files by name, even in memory, and threads may write shards at the same time.
+    with h5py.File(uuid.uuid4().hex, "w", driver="core", backing_store=False, libver=_LIBVER) as file:
         jets, constituents = file.create_group("jets"), file.create_group("constituents")
         for name, known in JET_COLUMNS.items():
             _create(jets, name, table.columns[name], known)

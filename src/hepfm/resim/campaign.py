@@ -280,11 +280,22 @@ def check(campaign: Campaign) -> None:
         if process.label is not None and process.label not in JET_CLASSES:
             raise InputError(unknown_name(f"label of process '{process.name}'", str(process.label), JET_CLASSES))
         check_settings(process.settings, f"process '{process.name}'")
+    for variation in campaign.variations:
+        check_settings(variation.settings, f"variation '{variation.name}'")
+
+
+def check_files(campaign: Campaign) -> None:
+    """Check that a campaign's Les Houches files are those that it was planned with.
+
+    Not needed once their events are frozen in the campaign folder.
+
+    Raises:
+        InputError: a file cannot be read, or has changed.
+    """
+    for process in campaign.processes:
         if process.lhe is not None and _sha256(Path(process.lhe)) != process.sha256:
             msg = f"{process.lhe} is not the file that the campaign was made from. Give that file again."
             raise InputError(msg)
-    for variation in campaign.variations:
-        check_settings(variation.settings, f"variation '{variation.name}'")
 
 
 def _check_names(kind: str, names: list[str]) -> None:

@@ -1,6 +1,9 @@
 """Is a campaign what it claims to be? Digests, format, physics, alignment of views and splits."""
 
+import gzip
+import zlib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from hepfm.table import JetTable
 
 # Constituents are float32: sums of a hundred of them agree to some 1e-6.
 _SUM_TOLERANCE = 1e-4
+_READ_BYTES = 2**20
 _SHARED = ("jet_label", "truth_pt", "truth_eta", "truth_phi", "truth_pdg_id", "weight")
 
 
@@ -30,10 +34,10 @@ class Findings:
 def check_campaign(folder: Path | str) -> Findings:
     """Check every shard of a campaign folder.
 
-    Digests against the manifest, the format, finite values, constituents in order of pt and adding up
-    to their jet, every (event_id, jet_index) once a view, the same frozen particle in all views, and
-    every event in its own chunk (so that no event can straddle a split). Memory does not grow with the
-    number of shards.
+    Frozen events that can be read, digests against the manifest, the format, finite values, constituents
+    in order of pt and adding up to their jet, every (event_id, jet_index) once a view, the same frozen
+    particle in all views, and every event in its own chunk (so that no event can straddle a split). Memory
+    does not grow with the number of shards.
 
     Raises:
         CampaignError: the folder is not a campaign.
@@ -52,6 +56,7 @@ def check_campaign(folder: Path | str) -> Findings:
     missing = campaign.n_tasks - len(records) + len(unknown)
     if missing:
         findings.problems.append(f"{missing} of {campaign.n_tasks} shards are not done; run `hepfm-data resim` again")
+    findings.problems += _damaged_blocks(folder, campaign, views)
     for chunk, paths in views.items():
         reference: dict[tuple[int, int], tuple[float, ...]] = {}
         ids = campaign.event_ids(chunk.process, chunk.start, chunk.stop)
@@ -65,6 +70,21 @@ def check_campaign(folder: Path | str) -> Findings:
             findings.checked["jets"] += table.n_jets
             findings.checked["constituents"] += table.n_constituents
     return findings
+
+
+def _damaged_blocks(folder: Path, campaign: Campaign, chunks: Iterable[Chunk]) -> list[str]:
+    """Frozen events of some chunks that are gone or damaged, by the checksum of their gzip file."""
+    size = campaign.block_events
+    blocks = {(c.process, block) for c in chunks for block in range(c.start // size, (c.stop - 1) // size + 1)}
+    problems = []
+    for path in sorted(campaign.block_path(*block) for block in blocks):
+        try:
+            with gzip.open(folder / path) as file:
+                while file.read(_READ_BYTES):
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            problems.append(f"{path}: the frozen events cannot be read ({getattr(error, 'strerror', None) or error})")
+    return problems
 
 
 def _checked_table(folder: Path, record: manifest.ShardRecord, findings: Findings) -> JetTable | None:
@@ -108,6 +128,9 @@ def _problems(table: JetTable) -> list[str]:
             problems.append(f"{name} is not that of the sum of the constituents")
     if not np.allclose(np.sinh(table.columns["jet_eta"]) * sums["jet_pt"], total["pz"], rtol=1e-3, atol=0.01):
         problems.append("jet_eta is not that of the sum of the constituents")
+    turned = (total["px"] + 1j * total["py"]) * np.exp(-1j * table.columns["jet_phi"].astype(float))
+    if (np.abs(np.angle(turned)) > _SUM_TOLERANCE).any():
+        problems.append("jet_phi is not that of the sum of the constituents")
     if (table.columns["jet_sdmass"] < 0).any():
         problems.append("jet_sdmass is negative")
     return problems

@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pythia8mc
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 from hepfm.errors import GeneratorError, InputError
 
 # What hepfm itself sets: a variation that changed them would no longer be a view of the frozen event.
-_RESERVED = ("beams:", "random:", "main:", "leshouches:", "next:", "init:", "print:")
+_RESERVED = (
+    *("beams:", "random:", "main:", "leshouches:", "next:", "init:", "print:"),
+    *("processlevel:", "partonlevel:all"),
+)
 _QUIET = ("Print:quiet = on", "Print:verbosity = 0")
 # Particles that fly further than 10 mm reach the detector undecayed, as in JetClass and CMS.
 _STABLE = ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10.")
@@ -67,12 +71,17 @@ def check_settings(settings: Iterable[str], owner: str) -> None:
         InputError: a name that Pythia does not have, a value of the wrong kind or out of range, or a
             setting that hepfm keeps for itself.
     """
-    pythia = pythia8mc.Pythia("", False)
     for line in settings:
-        problem = _problem_with(pythia, line)
+        problem = _problem_with(_book_of_settings(), line)
         if problem:
             msg = f"{owner}: setting '{line}' {problem}"
             raise InputError(msg)
+
+
+@cache
+def _book_of_settings() -> pythia8mc.Pythia:
+    """A Pythia that only ever reads settings; making one takes longer than checking a campaign."""
+    return pythia8mc.Pythia("", False)
 
 
 def _problem_with(pythia: pythia8mc.Pythia, line: str) -> str | None:

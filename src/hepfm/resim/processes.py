@@ -1,6 +1,6 @@
 """The catalogue of hard processes, and the presets that group them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hepfm.errors import InputError
 from hepfm.resim.clustering import JetSelection
@@ -44,12 +44,14 @@ class Preset:
 
     Attributes:
         processes: names in the catalogue.
-        pt_hat_min: least pt of the hard process in GeV; below the jets' pt_min, so that no jet is lost.
+        pt_hat_min: least pt of the hard process in GeV; below the jets' pt_min, so that few jets are lost. See
+            docs/physics-validation.md for how many.
         selection: which jets are kept.
         match_radius: a jet belongs to a frozen resonance or parton within this distance of its axis, in
             eta and phi; the quarks and charged leptons of a resonance must lie within the jet's radius too.
         description: for people.
         citation: where the definition comes from.
+        shower_settings: Pythia settings that every view of these processes needs.
     """
 
     processes: tuple[str, ...]
@@ -58,6 +60,7 @@ class Preset:
     match_radius: float
     description: str
     citation: str
+    shower_settings: tuple[str, ...] = ()
 
 
 _RS3L = "arXiv:2403.07066"
@@ -167,6 +170,9 @@ PRESETS = {
         0.8,
         "the ten classes of JetClass, 500 to 1000 GeV",
         _JETCLASS,
+        # JetClass ran Pythia with MadGraph's card, in which K0S and strange baryons decay before the detector.
+        # Those that decay outside of the tracker are lost; see docs/physics-validation.md.
+        ("ParticleDecays:limitTau0 = off",),
     ),
 }
 """Presets by name; the first is the default."""
@@ -202,4 +208,4 @@ def resolve_processes(request: str) -> tuple[tuple[Process, ...], Preset]:
     if len(set(names)) < len(names):
         msg = f"a process is named twice in '{request}'. Name each once."
         raise InputError(msg)
-    return tuple(PROCESSES[name] for name in names), preset
+    return tuple(replace(PROCESSES[name], shower_settings=preset.shower_settings) for name in names), preset

@@ -22,7 +22,7 @@ from hepfm import manifest
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.formats.atomic import atomic_path
 from hepfm.formats.hdf5 import write_shard
-from hepfm.resim.campaign import Campaign, Chunk, Task
+from hepfm.resim.campaign import Campaign, Chunk, Task, check, check_files
 from hepfm.resim.generator import pythia_seeds
 from hepfm.resim.hard import HardEvents, concatenate, freeze_lhe, generate, read_block, write_block
 from hepfm.resim.labels import find_targets
@@ -72,7 +72,7 @@ def run(
         InputError: a Les Houches file is damaged; what was simulated before stays.
     """
     folder = Path(folder)
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or n_cores()
     prepare(campaign, folder)
     done = {record.path: record for record in manifest.read(folder)}
     progress = Progress(
@@ -95,11 +95,18 @@ def run(
     return list(done.values())
 
 
+def n_cores() -> int:
+    """Cores that this process may use."""
+    # Where the operating system does not say (macOS), those that there are.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def prepare(campaign: Campaign, folder: Path) -> None:
     """Make the campaign folder, or check that it holds this very campaign.
 
     Raises:
-        CampaignError: the folder cannot be written, or holds something else.
+        CampaignError: the folder holds something else.
+        HepfmError: the folder cannot be written, or the campaign makes no sense.
     """
     settings = folder / CAMPAIGN_FILE
     if settings.exists():
@@ -112,7 +119,9 @@ def prepare(campaign: Campaign, folder: Path) -> None:
             )
             raise CampaignError(msg)
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    check(campaign)
+    check_files(campaign)
+    if folder.exists() and (not folder.is_dir() or not all(map(_is_unfinished, folder.iterdir()))):
         msg = f"{folder} exists and is not a campaign folder. Choose another name."
         raise CampaignError(msg)
     header = {
@@ -133,6 +142,11 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         path.write_text(campaign.to_toml(), encoding="utf-8")
 
 
+def _is_unfinished(path: Path) -> bool:
+    """Whether a file is what a run leaves that was killed while it made its folder."""
+    return path.name == manifest.HEADER or path.name.endswith(".tmp")
+
+
 def _results(
     pool: Executor, campaign: Campaign, folder: Path, done: Collection[str], ahead: int
 ) -> Iterator[manifest.ShardRecord]:
@@ -143,7 +157,7 @@ def _results(
     while True:
         try:
             while failure is None and len(pending) < ahead and (task := next(tasks, None)):
-                pending.add(pool.submit(run_task, campaign, str(folder), task))
+                pending.add(_submit(pool, campaign, folder, task))
         except HepfmError as error:
             failure = error  # what is in flight is still worth having
         if not pending:
@@ -153,6 +167,15 @@ def _results(
             yield _result(future)
     if failure is not None:
         raise failure
+
+
+def _submit(pool: Executor, campaign: Campaign, folder: Path, task: Task) -> "Future[manifest.ShardRecord]":
+    """Hand a task over; a worker that starts with it is out of Ctrl-C's reach while it imports its libraries."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(run_task, campaign, str(folder), task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(future: "Future[manifest.ShardRecord]") -> manifest.ShardRecord:
@@ -189,6 +212,7 @@ def _freeze(campaign: Campaign, folder: Path, process: int) -> Iterator[int]:
     if all(path.exists() for path in paths):
         yield from sizes
         return
+    check_files(campaign)
     first = int(campaign.event_ids(process, 0, 1)[0])
     events = freeze_lhe(Path(str(source.lhe)), source.settings, campaign.seed, range(first, first + total), size)
     for path, block, n in zip(paths, events, sizes, strict=True):
@@ -262,8 +286,17 @@ def _cross_sections(campaign: Campaign, folder: str, chunk: Chunk) -> dict[str, 
     return estimates
 
 
-@lru_cache(maxsize=4)
 def _block(campaign: Campaign, folder: str, process: int, block: int) -> HardEvents:
+    events = _known_block(campaign, folder, process, block)
+    path = Path(folder) / campaign.block_path(process, block)
+    if not path.exists():
+        # Just made, or deleted since. Two workers may do this at the same time: they write the same bytes.
+        write_block(path, events)
+    return events
+
+
+@lru_cache(maxsize=4)
+def _known_block(campaign: Campaign, folder: str, process: int, block: int) -> HardEvents:
     path = Path(folder) / campaign.block_path(process, block)
     if path.exists() or campaign.from_files:
         return read_block(path)
@@ -276,10 +309,7 @@ def _block(campaign: Campaign, folder: str, process: int, block: int) -> HardEve
         return np.asarray(find_targets(events, source.label).counts == source.n_targets)
 
     seed = pythia_seeds(campaign.seed, f"hard/{source.name}", np.array([block]))
-    events = generate(source.settings, campaign.beams, int(seed[0]), ids, accept)
-    # Two workers may do this at the same time: they write the same bytes.
-    write_block(path, events)
-    return events
+    return generate(source.settings, campaign.beams, int(seed[0]), ids, accept)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Parton shower, underlying event and hadronisation of frozen events, under one variation."""
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -36,6 +37,10 @@ _FLAVOUR_OF_PAIR = (0, *[JET_FLAVOURS["gqq"]] * 3, JET_FLAVOURS["gcc"], JET_FLAV
 _Longs = NDArray[np.int64]
 _Ints = NDArray[np.int32]
 _Floats = NDArray[np.float64]
+
+
+# The threads of a process share its generators, and take turns.
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,10 @@ def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, st
         pending = np.arange(start, min(start + _BATCH_EVENTS, events.n_events))
         for attempt in range(_MAX_ATTEMPTS):
             batch = events.take(pending)
-            feed.load(feed_entries(batch, pythia_seeds(campaign_seed, stage, batch.event_id, attempt)))
-            failed, stable, fates = _read(pythia.nextBatch(len(pending), "none"))
+            with _TURN:
+                feed.load(feed_entries(batch, pythia_seeds(campaign_seed, stage, batch.event_id, attempt)))
+                records = pythia.nextBatch(len(pending), "none")
+            failed, stable, fates = _read(records)
             rows.append(pending[~failed])
             particles.append(stable)
             gluons.append(fates)
