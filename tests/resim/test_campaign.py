@@ -386,8 +386,9 @@ def test_origin_of_real_files_is_recognised(shared: Path) -> None:
     assert [p.name for p in campaign.processes] == ["powheg_hvq", "madgraph_zjets_mlm", "pythia6_ttbar"]
     assert any("pTmaxMatch = 1" in line for line in powheg.shower_settings)
     assert mlm.shower_settings == ttbar.shower_settings == ()
-    assert len(campaign.notes) == 1
-    assert "merging" in campaign.notes[0]
+    about_powheg, about_mlm = campaign.notes
+    assert "SCALUP" in about_powheg
+    assert "merging" in about_mlm
 
 
 def test_file_that_changed_since_is_refused(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_names_come_in_the_order_asked_for_with_the_default_phase_space() -> Non
         ("Hbbb", "Did you mean 'Hbb'?"),
         ("hbb", "unknown process 'hbb'"),
         ("jetclas", "Did you mean 'jetclass'?"),
-        ("QCD,rs3l", "unknown process 'rs3l'"),
+        ("QCD,rs3l", "Give it alone."),
         ("", "unknown process ''"),
         ("QCD,", "unknown process ''"),
         ("QCD,Hbb,QCD", "named twice"),

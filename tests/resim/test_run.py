@@ -249,7 +249,6 @@ def test_any_executor_will_do(small_campaign: tuple[Campaign, Path], tmp_path: P
     assert digests(tmp_path / "thread") == digests(folder)
 
 
-@pytest.mark.xfail(raises=OSError, strict=False, reason="write_shard gives every file in memory the same name")
 def test_threads_take_turns_with_the_generator(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
     campaign, folder = small_campaign
     with ThreadPoolExecutor(2) as executor:

@@ -92,9 +92,7 @@ def read_shard(
         jets, constituents = slice(start, stop), slice(int(offsets[0]), int(offsets[-1]))
         table = JetTable(
             columns={
-                c.name: _read(file, path, f"jets/{c.name}", jets, n_jets)
-                for c in wanted
-                if c.name in JET_COLUMNS
+                c.name: _read(file, path, f"jets/{c.name}", jets, n_jets) for c in wanted if c.name in JET_COLUMNS
             },
             offsets=offsets - offsets[0],
             constituents={
@@ -182,11 +180,7 @@ def _file_image(table: JetTable, attributes: Mapping[str, object]) -> bytes:
 def _create(group: h5py.Group, name: str, values: NDArray[Any], known: Column) -> None:
     stored = _encode(name, values)
     # An empty dataset has no chunks to compress.
-    layout = (
-        {"chunks": (min(_CHUNK, len(stored)),), "shuffle": True, "compression": _GZIP_LEVEL}
-        if len(stored)
-        else {}
-    )
+    layout = {"chunks": (min(_CHUNK, len(stored)),), "shuffle": True, "compression": _GZIP_LEVEL} if len(stored) else {}
     dataset = group.create_dataset(name, data=stored, track_times=False, **layout)
     if known.unit:
         dataset.attrs["unit"] = known.unit

@@ -28,6 +28,7 @@ _MAX_EVENTS = 10**15
 _MAX_SEED = 2**63 - 1
 _BELOW_SCALUP = ("SpaceShower:pTmaxMatch = 1", "TimeShower:pTmaxMatch = 1")
 _MERGED = "the file was made for multi-jet merging, which is not applied: samples of different multiplicity overlap."
+_FROM_POWHEG = "POWHEG events are showered from SCALUP down, without POWHEG's own veto on harder emissions."
 
 
 @dataclass(frozen=True)
@@ -322,6 +323,7 @@ def _files(paths: list[Path]) -> tuple[Process, ...]:
         if summary.n_events == 0:
             msg = f"{path} holds no events. Expected a Les Houches file, plain or gzipped."
             raise InputError(msg)
+        notes = {_MERGED: summary.is_merged, _FROM_POWHEG: summary.from_powheg}
         sources.append(
             Process(
                 name,
@@ -331,7 +333,7 @@ def _files(paths: list[Path]) -> tuple[Process, ...]:
                 n_available=summary.n_events,
                 sha256=_sha256(path),
                 description=f"events of {path.name}",
-                note=_MERGED if summary.is_merged else "",
+                note=" ".join(note for note, applies in notes.items() if applies),
             )
         )
     names = [p.name for p in sources]

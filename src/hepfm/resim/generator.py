@@ -121,11 +121,8 @@ def _wrong_value(book: "pythia8mc.Settings", kind: str | None, name: str, value:
 
 
 def _similar_settings(book: "pythia8mc.Settings", name: str) -> str:
-    known = {
-        entry.name
-        for kind in ("Flag", "Mode", "Parm", "Word")
-        for entry in getattr(book, f"get{kind}Map")(name.partition(":")[0].lower()).values()
-    }
+    kinds = ("Flag", "Mode", "Parm", "Word")
+    known = {entry.name for kind in kinds for entry in getattr(book, f"get{kind}Map")("").values()}
     close = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean '{close[0]}'?" if close else "See Pythia's manual for the names."
 

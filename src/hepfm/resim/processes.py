@@ -203,6 +203,9 @@ def resolve_processes(request: str) -> tuple[tuple[Process, ...], Preset]:
         preset = PRESETS["rs3l"]
         names = tuple(name.strip() for name in request.split(","))
     for name in names:
+        if name in PRESETS:
+            msg = f"'{name}' stands for several processes and cannot be one of a list. Give it alone."
+            raise InputError(msg)
         if name not in PROCESSES:
             raise InputError(unknown_name("process", name, [*PROCESSES, *PRESETS]))
     if len(set(names)) < len(names):
