@@ -89,13 +89,9 @@ def main(folder: Path) -> None:
     for sample in ("hbb_cms_seed1", "qcd_cms_seed1"):
         candidates = read(folder / f"{sample}.npz")
         for candidate_pt_min in (0.0, 1.0):
-            selection = JetSelection(
-                candidate_pt_min=candidate_pt_min, pt_min=400.0, pt_max=np.inf, abs_eta_max=2.5
-            )
+            selection = JetSelection(candidate_pt_min=candidate_pt_min, pt_min=400.0, pt_max=np.inf, abs_eta_max=2.5)
             jets = find_jets(candidates, selection)
-            print(
-                f"{sample}, candidates above {candidate_pt_min:g} GeV: {candidates.n_events} events,", end=" "
-            )
+            print(f"{sample}, candidates above {candidate_pt_min:g} GeV: {candidates.n_events} events,", end=" ")
             print(f"{len(jets) / candidates.n_events:.2f} jets an event,", end=" ")
             print(f"{jets.offsets[-1] / len(jets):.1f} constituents a jet")
             for step, milliseconds in measure(candidates, jets, selection).items():

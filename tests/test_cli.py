@@ -443,40 +443,42 @@ def test_an_error_of_our_own_making_is_one_line_too(main, monkeypatch, campaign)
 # Interrupting
 
 
-def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variations, tmp_path):
-    words = [
-        "resim",
-        "out",
-        "--n-events",
-        "240",
-        "--chunk-events",
-        "20",
-        "--variations",
-        str(quick_variations),
-        "--workers",
-        "2",
-    ]
-    # A terminal sends Ctrl-C to the command and to its workers: to the whole process group.
+def in_small_tasks(variations: Path) -> list[str]:
+    sizes = ["--n-events", "240", "--chunk-events", "20", "--workers", "2"]
+    return ["resim", "out", "--variations", str(variations), *sizes]
+
+
+@contextlib.contextmanager
+def running(words: list[str], cwd: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A command and its workers once the first shard is there, in a process group of its own."""
     process = subprocess.Popen(
         [HEPFM_DATA, *words],
-        cwd=tmp_path,
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    shards = tmp_path / "out" / manifest.SHARDS
+    shards = cwd / "out" / manifest.SHARDS
     try:
         deadline = time.monotonic() + 60
         while not (shards.exists() and shards.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.02)
         workers = psutil.Process(process.pid).children(recursive=True)
         assert len(workers) >= 2
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        yield process, workers
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variations, tmp_path):
+    words = in_small_tasks(quick_variations)
+    with running(words, tmp_path) as (process, workers):
+        # A terminal sends Ctrl-C to the command and to its workers: to the whole process group.
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (1, "")
     assert_one_line(err.removeprefix("\n"))  # which ends the line in which a terminal shows ^C
     assert "run the same command again to go on" in err
@@ -490,6 +492,15 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variatio
     result = hepfm_data("check", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     assert result.stdout.startswith("0 problems in 24 shards")
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_a_command_that_is_killed(quick_variations, tmp_path, blow):
+    with running(in_small_tasks(quick_variations), tmp_path) as (process, workers):
+        process.send_signal(blow)
+        process.wait(timeout=30)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
 
 
 def test_ctrl_c_while_libraries_are_imported_counts_as_such(main, monkeypatch):

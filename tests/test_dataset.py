@@ -280,9 +280,7 @@ def test_pairs_align_the_views_that_both_variations_have(campaign, everything):
 
     def keys(variation: str) -> set[tuple[int, int]]:
         rows = everything.columns["variation"] == variation
-        return set(
-            zip(everything.columns["event_id"][rows], everything.columns["jet_index"][rows], strict=True)
-        )
+        return set(zip(everything.columns["event_id"][rows], everything.columns["jet_index"][rows], strict=True))
 
     assert len(keys("nominal") - keys("fsr-up")) > 0
     expected = sorted(keys("nominal") & keys("fsr-up"))

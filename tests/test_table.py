@@ -102,9 +102,7 @@ def identified(keys: list[tuple[int, int]]) -> JetTable:
 
 # Numbers near the ends of their types would break a key that adds or multiplies carelessly.
 keys = st.lists(
-    st.tuples(
-        st.sampled_from([-(2**63), -1, 0, 1, 2, 2**62, 2**63 - 1]), st.sampled_from([-128, -1, 0, 1, 127])
-    ),
+    st.tuples(st.sampled_from([-(2**63), -1, 0, 1, 2, 2**62, 2**63 - 1]), st.sampled_from([-128, -1, 0, 1, 127])),
     unique=True,
 )
 

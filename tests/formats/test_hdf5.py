@@ -84,9 +84,7 @@ def test_part_of_a_shard_is_that_part_of_the_table(tmp_path, start, stop):
     write_shard(tmp_path / "jets.h5", TABLE, {})
     first, last, _ = slice(start, stop).indices(TABLE.n_jets)
 
-    assert_same(
-        read_shard(tmp_path / "jets.h5", start=start, stop=stop), TABLE.slice(first, max(first, last))
-    )
+    assert_same(read_shard(tmp_path / "jets.h5", start=start, stop=stop), TABLE.slice(first, max(first, last)))
 
 
 def test_any_reader_of_hdf5_can_rebuild_the_jets(tmp_path):
@@ -115,9 +113,7 @@ def test_the_same_table_makes_the_same_file_in_another_process(tmp_path):
         "print(write_shard(sys.argv[1] + '/other name.h5', TABLE, {'seed': 3, 'list': ['a', 'b']}))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONMALLOC": "debug"}
-    there = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment
-    )
+    there = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment)
     here = write_shard(tmp_path / "jets.h5", TABLE, {"seed": 3, "list": ["a", "b"]})
 
     assert there.stdout.strip() == here, there.stderr
@@ -142,9 +138,7 @@ def test_the_digest_sees_content_and_nothing_else(tmp_path):
     zero = replace(TABLE, columns={**TABLE.columns, "weight": np.zeros(5)})
 
     assert content_digest(read_shard(tmp_path / "jets.h5")) == content_digest(TABLE)
-    assert content_digest(replace(TABLE, columns={**TABLE.columns, "jet_pt": changed})) != content_digest(
-        TABLE
-    )
+    assert content_digest(replace(TABLE, columns={**TABLE.columns, "jet_pt": changed})) != content_digest(TABLE)
     assert content_digest(negative_zero) != content_digest(zero)
     assert content_digest(TABLE.slice(0, 4)) != content_digest(TABLE)
 

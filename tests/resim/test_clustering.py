@@ -180,9 +180,7 @@ def test_event_alone_gives_the_same_jets_as_in_a_batch_to_the_last_bit():
     candidates = toy_events(3, 40)
     batch = find_jets(candidates, HARD_JETS)
     for event in range(candidates.n_events):
-        assert_identical(
-            find_jets(candidates.take(np.array([event])), HARD_JETS), batch.select(batch.event == event)
-        )
+        assert_identical(find_jets(candidates.take(np.array([event])), HARD_JETS), batch.select(batch.event == event))
 
 
 def test_jets_of_an_event_come_by_decreasing_pt_and_so_do_constituents():
@@ -256,9 +254,7 @@ def test_empty_events_keep_their_number():
 def test_columns_are_those_of_the_schema():
     jets = find_jets(toy_events(8, 2), HARD_JETS)
     dtypes = {name: values.dtype.name for name, values in {**jets.columns, **jets.constituents}.items()}
-    floats = (
-        "jet_pt jet_eta jet_phi jet_energy jet_sdmass jet_tau1 jet_tau2 jet_tau3 jet_tau4 part_px part_py "
-    )
+    floats = "jet_pt jet_eta jet_phi jet_energy jet_sdmass jet_tau1 jet_tau2 jet_tau3 jet_tau4 part_px part_py "
     floats += "part_pz part_energy part_deta part_dphi part_d0val part_d0err part_dzval part_dzerr"
     flags = ["ChargedHadron", "NeutralHadron", "Photon", "Electron", "Muon"]
     assert dtypes == {
@@ -289,12 +285,8 @@ def test_deta_points_away_from_the_centre_on_both_sides():
     assert (deta[:, 0] < 0).all()
     assert (deta[:, 1] > 0).all()
     assert deta[0] == pytest.approx(deta[1])
-    eta = np.arcsinh(
-        jets.constituents["part_pz"] / np.hypot(*(jets.constituents[f"part_p{x}"] for x in "xy"))
-    )
-    assert deta.ravel() == pytest.approx(
-        np.abs(eta) - np.abs(np.repeat(jets.columns["jet_eta"], 2)), abs=1e-6
-    )
+    eta = np.arcsinh(jets.constituents["part_pz"] / np.hypot(*(jets.constituents[f"part_p{x}"] for x in "xy")))
+    assert deta.ravel() == pytest.approx(np.abs(eta) - np.abs(np.repeat(jets.columns["jet_eta"], 2)), abs=1e-6)
 
 
 def test_jets_on_the_seam_of_azimuth_are_like_any_other():

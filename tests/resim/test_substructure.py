@@ -88,9 +88,7 @@ def minimised_axes(momenta, n_axes):
 def test_soft_drop_agrees_with_clustering_by_brute_force(beta):
     jets = random_jets(1, [2, 3, 5, 10, 20, 40, 60])
     mass, _ = describe(jets, beta=beta)
-    assert mass == pytest.approx(
-        [soft_drop_by_brute_force(jet, RADIUS, ZCUT, beta) for jet in jets], abs=1e-6
-    )
+    assert mass == pytest.approx([soft_drop_by_brute_force(jet, RADIUS, ZCUT, beta) for jet in jets], abs=1e-6)
 
 
 def test_soft_drop_and_n_subjettiness_agree_with_fjcontrib():

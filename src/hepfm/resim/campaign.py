@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import file_digest
 from hepfm.formats.lhe import scan
+from hepfm.formats.toml import read_toml
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS
 from hepfm.resim.generator import Beams, check_settings
@@ -149,14 +149,7 @@ class Campaign:
         Raises:
             InputError: the file cannot be read, or a setting is missing, unknown or wrong.
         """
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            msg = f"cannot read {path}: {error.strerror}."
-            raise InputError(msg) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            msg = f"{path} is not TOML: {error}."
-            raise InputError(msg) from error
+        tables = read_toml(path)
         for name in tables:
             if name not in {f.name for f in fields(cls)}:
                 raise InputError(f"{path}: {unknown_name('setting', name, [f.name for f in fields(cls)])}")  # noqa: EM102
@@ -280,7 +273,7 @@ def check(campaign: Campaign) -> None:
     for process in campaign.processes:
         if process.label is not None and process.label not in JET_CLASSES:
             raise InputError(unknown_name(f"label of process '{process.name}'", str(process.label), JET_CLASSES))
-        check_settings(process.settings, f"process '{process.name}'")
+        check_settings((*process.settings, *process.shower_settings), f"process '{process.name}'")
     for variation in campaign.variations:
         check_settings(variation.settings, f"variation '{variation.name}'")
 

@@ -19,7 +19,7 @@ _RESERVED = (
     *("processlevel:", "partonlevel:all"),
 )
 _QUIET = ("Print:quiet = on", "Print:verbosity = 0")
-# Particles that fly further than 10 mm reach the detector undecayed, as in JetClass and CMS.
+# Particles with c·tau above 10 mm reach the detector undecayed, as in CMS; the jetclass preset decays them.
 _STABLE = ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10.")
 _FLAG_VALUES = {"on", "off", "true", "false", "yes", "no", "ok", "0", "1"}
 # Pythia takes seeds from 1 to 900,000,000; a prime modulus keeps the seeds of a stage distinct.

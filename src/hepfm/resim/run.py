@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -331,6 +332,13 @@ def _using(executor: Executor | None, workers: int) -> Iterator[Executor]:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, which then ends the workers; one thread each, for the workers share the cores."""
+    """Leave Ctrl-C to the parent, which then ends the workers, and end with the parent if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # a shard that is being written stays a temporary file

@@ -1,12 +1,12 @@
 """Variations: the named settings under which a frozen event is simulated again."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hepfm.errors import InputError
+from hepfm.formats.toml import read_toml
 from hepfm.schema import unknown_name
 
 FREEZE_POINTS = ("hard",)
@@ -213,14 +213,7 @@ def _first(number: str) -> tuple[Variation, ...]:
 
 def _from_file(path: Path) -> list[Variation]:
     example = '[[variation]]\\nname = "my-tune"\\nsettings = ["StringZ:aLund = 0.5"]'
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("variation")
-    except OSError as error:
-        msg = f"cannot read {path}: {error.strerror}."
-        raise InputError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} is not TOML: {error}."
-        raise InputError(msg) from error
+    tables = read_toml(path).get("variation")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         msg = f"{path}: expected at least one [[variation]] table, such as {example}"
         raise InputError(msg)

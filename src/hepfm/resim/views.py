@@ -70,7 +70,7 @@ def simulate_view(events: HardEvents, campaign: Campaign, process: int, view: in
 
 def _simulate_batch(events: HardEvents, campaign: Campaign, process: int, view: int, counts: ViewCounts) -> JetTable:
     source, variation = campaign.processes[process], campaign.variations[view]
-    settings = variation.settings + source.shower_settings
+    settings = source.shower_settings + variation.settings  # of two that differ, Pythia takes the later
     with counts.timed("start"):
         start_generator(settings, events.beams)
     with counts.timed("shower"):
