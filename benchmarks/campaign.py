@@ -24,8 +24,9 @@ from hepfm.formats.hdf5 import write_shard
 from hepfm.resim.campaign import Campaign, plan
 from hepfm.resim.generator import pythia_seeds
 from hepfm.resim.hard import HardEvents, feed_entries
-from hepfm.resim.run import hard_events, run
+from hepfm.resim.run import run
 from hepfm.resim.shower import start_generator
+from hepfm.resim.tasks import hard_events
 from hepfm.resim.views import simulate_view
 
 _INVISIBLE = (12, 14, 16)

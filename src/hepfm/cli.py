@@ -135,6 +135,7 @@ def cli() -> None:
         "hepfm-data resim ten-classes --processes jetclass --detector jetclass --n-events 1e5 --variations 1",
         "hepfm-data resim --lhe events.lhe.gz --variations nominal,vincia,mine.toml",
         "hepfm-data resim again --config resim-jets/campaign.toml",
+        "hepfm-data resim --extend resim-jets --variations isr-up,a14",
     )
 )
 @click.argument("out_argument", metavar="[OUT]", required=False, type=click.Path(path_type=Path))
@@ -153,9 +154,17 @@ def cli() -> None:
 @click.option("--jet-pt-max", type=Positive(), help="Largest jet pt in GeV.  [default: the preset's]")
 @click.option("--seed", default=1, show_default=True, type=Whole(0, _MAX_SEED), help="Of all random numbers.")
 @click.option("--workers", type=Whole(1, _MAX_WORKERS), help="Local processes.  [default: one a core]")
+@click.option("--executor", default="local", show_default=True, help="Where tasks run: local or dask.")
+@click.option("--scheduler", help="Address of a Dask scheduler.  [default: a cluster on this machine]")
 @click.option("--chunk-events", type=Whole(1, _MAX_COUNT), help="Events a task.  [default: from --n-events]")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Repeat a campaign.toml; no other setting goes with it."
+)
+@click.option(
+    "--extend",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Add --variations to the campaign in DIR; no other setting goes with it.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan, with time and disk measured on a few events.")
 @_json_option
@@ -166,7 +175,10 @@ def resim(
     out_argument: Path | None,
     out: Path | None,
     workers: int | None,
+    executor: str,
+    scheduler: str | None,
     config: Path | None,
+    extend: Path | None,
     dry_run: bool,
     as_json: bool,
     **settings: Any,  # noqa: ANN401 (the options that make a campaign)
@@ -178,8 +190,8 @@ def resim(
     if out_argument and out and out_argument != out:
         msg = f"the folder is given twice: '{out_argument}' and --out '{out}'. Give one."
         raise click.UsageError(msg)
-    folder = out or out_argument or Path("resim-jets")
-    campaign = _campaign(ctx, config, settings)
+    folder = out or out_argument or extend or Path("resim-jets")
+    campaign = _campaign(ctx, config, extend, settings)
     from hepfm import terminal
 
     for note in campaign.notes:
@@ -190,24 +202,35 @@ def resim(
         plan = terminal.plan(campaign, folder, estimate(campaign), workers)
         click.echo(json.dumps(plan)) if as_json else terminal.print_plan(plan, campaign)
         return
+    from hepfm.resim.executors import executor_named
     from hepfm.resim.run import run
     from hepfm.resim.summary import summarise
 
-    with terminal.progress_bar(campaign.n_events, len(campaign.variations)) as report:
-        records = run(campaign, folder, workers=workers, report=report)
+    with (
+        executor_named(executor, scheduler, workers) as (pool, size),
+        terminal.progress_bar(campaign.n_events, len(campaign.variations)) as report,
+    ):
+        records = run(campaign, folder, pool, workers=size, report=report)
     summary = {"folder": str(folder), **summarise(records, [v.name for v in campaign.variations])}
     click.echo(json.dumps(summary)) if as_json else terminal.print_summary(summary)
 
 
-def _campaign(ctx: click.Context, config: Path | None, settings: dict[str, Any]) -> "Campaign":
+def _campaign(ctx: click.Context, config: Path | None, extend: Path | None, settings: dict[str, Any]) -> "Campaign":
     """The campaign that the options of `resim` ask for."""
     from hepfm.resim.campaign import Campaign, plan
-    from hepfm.resim.variations import FREEZE_POINTS
+    from hepfm.resim.folder import extend as extended
+    from hepfm.resim.variations import FREEZE_POINTS, resolve_variations
     from hepfm.schema import unknown_name
 
+    names = (*settings, "out", "out_argument", "config", "extend", "dry_run")
+    given = [name for name in names if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
+    if extend is not None:
+        if set(given) != {"extend", "variations"}:
+            msg = "--extend takes --variations, and no other setting of a campaign. Give these two."
+            raise click.UsageError(msg)
+        return extended(extend, resolve_variations(settings["variations"]))
     if config is not None:
-        given = [name for name in settings if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
-        if given:
+        if given := [name for name in given if name in settings]:
             msg = f"--config already says --{given[0].replace('_', '-')}. Leave one of the two out."
             raise click.UsageError(msg)
         return Campaign.from_toml(config)

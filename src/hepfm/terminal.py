@@ -1,6 +1,5 @@
 """What the commands show: tables, the plan and the summary of a campaign, and a progress bar."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,7 +59,9 @@ def progress_bar(n_events: int, n_variations: int) -> "Iterator[Callable[[Progre
 
 def plan(campaign: "Campaign", folder: Path, estimates: "Sequence[Estimate]", workers: int | None) -> dict[str, Any]:
     """What `--dry-run` answers: the size of a campaign, and its time on some workers."""
-    workers = workers or len(os.sched_getaffinity(0))
+    from hepfm.resim.executors import n_cores
+
+    workers = workers or n_cores()
     return {
         "folder": str(folder),
         "digest": campaign.digest,

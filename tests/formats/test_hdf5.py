@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +106,26 @@ def test_any_reader_of_hdf5_can_rebuild_the_jets(tmp_path):
         assert all(d.compression == "gzip" and d.shuffle for d in datasets)
     assert [len(px) for px in px_of_jets] == TABLE.counts.tolist()
     np.testing.assert_array_equal(processes, TABLE.columns["process"])
+
+
+def test_neither_time_nor_a_profiler_that_holds_references_changes_a_byte(tmp_path):
+    # Dask samples the frames of its workers, and so keeps their local variables alive for a while.
+    done, held = threading.Event(), deque(maxlen=20)
+
+    def profile() -> None:
+        while not done.wait(1e-4):
+            held.append(sys._current_frames())
+
+    profiler = threading.Thread(target=profile)
+    profiler.start()
+    attributes = {f"attribute {i}": i for i in range(12)}
+    deadline = time.monotonic() + 1.5
+    digests = set()
+    while time.monotonic() < deadline:
+        digests.add(write_shard(tmp_path / "jets.h5", TABLE, attributes))
+    done.set()
+    profiler.join()
+    assert len(digests) == 1
 
 
 def test_the_same_table_makes_the_same_file_in_another_process(tmp_path):

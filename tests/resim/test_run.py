@@ -24,8 +24,10 @@ from hepfm.formats.hdf5 import read_attributes, read_shard
 from hepfm.manifest import ShardRecord
 from hepfm.resim import Campaign, plan, run
 from hepfm.resim.check import check_campaign
+from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.resim.hard import EVENT_COLUMNS, PARTICLE_COLUMNS, read_block
-from hepfm.resim.run import CAMPAIGN_FILE, Progress, hard_events
+from hepfm.resim.run import Progress
+from hepfm.resim.tasks import hard_events
 from hepfm.resim.views import simulate_view
 from hepfm.schema import COLUMNS, JET_CLASSES
 from hepfm.table import JetTable

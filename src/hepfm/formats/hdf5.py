@@ -31,8 +31,8 @@ OFFSETS = "constituents/offsets"
 # Measured (docs/data-format.md): higher levels take more time and gain 1 to 4 %, for a mantissa is noise.
 _GZIP_LEVEL = 1
 _CHUNK = 32768
-# Readable by HDF5 1.10 (2016) and later; the first version whose metadata carry checksums.
-_LIBVER = ("v110", "v110")
+_MEMORY_INCREMENT = 1 << 20
+_MAX_ATTRIBUTES = 1000
 
 
 def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, object]) -> str:
@@ -156,8 +156,7 @@ def content_digest(table: JetTable) -> str:
 
 def _file_image(table: JetTable, attributes: Mapping[str, object]) -> bytes:
     # Made in memory: on a full disk HDF5 cannot close its file cleanly, while a plain write just fails.
-    # HDF5 knows open files by name, even in memory, and threads may write shards at the same time.
-    with h5py.File(uuid.uuid4().hex, "w", driver="core", backing_store=False, libver=_LIBVER) as file:
+    with _memory_file() as file:
         jets, constituents = file.create_group("jets"), file.create_group("constituents")
         for name, known in JET_COLUMNS.items():
             _create(jets, name, table.columns[name], known)
@@ -177,6 +176,21 @@ def _file_image(table: JetTable, attributes: Mapping[str, object]) -> bytes:
     return image
 
 
+def _memory_file() -> h5py.File:
+    """An HDF5 file in memory, readable by HDF5 1.10 (2016) and later: the first whose metadata carry checksums."""
+    access, creation = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)
+    access.set_fapl_core(_MEMORY_INCREMENT, False)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    # Beyond eight attributes HDF5 would keep them in a heap, and when that is written depends on when Python
+    # drops its last reference to one: the same content would have different bytes.
+    creation.set_attr_phase_change(_MAX_ATTRIBUTES, _MAX_ATTRIBUTES)
+    # HDF5 knows open files by name, even in memory, and threads may write shards at the same time.
+    name = uuid.uuid4().hex.encode()
+    return h5py.File(h5py.h5f.create(name, h5py.h5f.ACC_TRUNC, fcpl=creation, fapl=access))
+
+
 def _create(group: h5py.Group, name: str, values: NDArray[Any], known: Column) -> None:
     stored = _encode(name, values)
     # An empty dataset has no chunks to compress.
@@ -185,6 +199,8 @@ def _create(group: h5py.Group, name: str, values: NDArray[Any], known: Column) -
     if known.unit:
         dataset.attrs["unit"] = known.unit
     dataset.attrs["meaning"] = known.meaning
+    # Written now, not when the last reference goes: a profiler, such as Dask's, may hold one for a while.
+    dataset.flush()
 
 
 def _encode(name: str, values: NDArray[Any]) -> NDArray[Any]:

@@ -6,6 +6,7 @@
 """
 
 from hepfm.resim.campaign import Campaign, plan
+from hepfm.resim.folder import extend
 from hepfm.resim.run import run
 
-__all__ = ["Campaign", "plan", "run"]
+__all__ = ["Campaign", "extend", "plan", "run"]

@@ -65,7 +65,13 @@ class Campaign:
     @property
     def digest(self) -> str:
         """sha256 over all that decides on the dataset's contents and its division into shards."""
-        return hashlib.sha256(json.dumps(self._settings(), sort_keys=True).encode()).hexdigest()
+        return _digest(self._settings())
+
+    @property
+    def frozen_digest(self) -> str:
+        """sha256 over all but the list of variations: campaigns that share it share their frozen events."""
+        settings = {name: value for name, value in self._settings().items() if name != "variations"}
+        return _digest(settings)
 
     def _settings(self) -> dict[str, Any]:
         """Everything but what only people read: descriptions, and where a file of known contents lies."""
@@ -301,6 +307,10 @@ def _check_names(kind: str, names: list[str]) -> None:
         if names.count(name) > 1:
             msg = f"{kind} '{name}' is there twice. Rename one: shards are named after it."
             raise InputError(msg)
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _chunk_events(n_events: int) -> int:

@@ -14,7 +14,7 @@ from hepfm import manifest
 from hepfm.errors import HepfmError
 from hepfm.formats.hdf5 import file_digest, read_shard
 from hepfm.resim.campaign import Campaign, Chunk
-from hepfm.resim.run import CAMPAIGN_FILE
+from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.table import JetTable
 
 # Constituents are float32: sums of a hundred of them agree to some 1e-6.

@@ -9,8 +9,8 @@ import numpy as np
 
 from hepfm.manifest import ShardRecord
 from hepfm.resim.campaign import Campaign
-from hepfm.resim.run import hard_events, run_task, tasks_with_frozen_events
 from hepfm.resim.summary import summarise
+from hepfm.resim.tasks import hard_events, run_task, tasks_with_frozen_events
 from hepfm.resim.views import simulate_view
 
 _PILOT_EVENTS = 20

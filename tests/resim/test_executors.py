@@ -1,0 +1,52 @@
+"""Where tasks run: a real Dask cluster gives what local processes give."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from hepfm import manifest
+from hepfm.errors import InputError
+from hepfm.resim import Campaign, run
+from hepfm.resim.executors import executor_named
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {record.path: record.sha256 for record in manifest.read(folder)}
+
+
+def test_dask_cluster_gives_the_same_bytes_as_local_processes(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    with executor_named("dask", None, 2) as (executor, size):
+        assert size == 2
+        run(campaign, tmp_path / "c", executor, workers=size)
+    assert digests(tmp_path / "c") == digests(folder)
+
+
+def test_running_scheduler_is_used_at_its_address(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign = replace(small_campaign[0], variations=small_campaign[0].variations[:1])
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+        executor_named("dask", cluster.scheduler_address, None) as (executor, size),
+    ):
+        run(campaign, tmp_path / "c", executor, workers=size)
+        with Client(cluster) as client:
+            assert size == sum(client.nthreads().values()) == 1
+    assert digests(tmp_path / "c").items() <= digests(small_campaign[1]).items()
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "words"),
+    [
+        ("dsk", None, "Did you mean 'dask'?"),
+        ("local", "tcp://127.0.0.1:1", "goes with `--executor dask` only"),
+        ("dask", "nonsense://here", "no Dask scheduler answers"),
+    ],
+)
+def test_executor_that_cannot_be_is_one_clear_error(name: str, scheduler: str | None, words: str) -> None:
+    with pytest.raises(InputError, match=words) as raised, executor_named(name, scheduler, 1):
+        pass
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,70 @@
+"""The campaign folder: extended with more variations, and kept to one process."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hepfm import manifest
+from hepfm.errors import CampaignError, InputError
+from hepfm.resim import Campaign, extend, run
+from hepfm.resim.check import check_campaign
+from hepfm.resim.folder import locked
+from hepfm.resim.variations import Variation
+
+EXTRA = Variation("extra", ("PartonLevel:MPI = off", "PartonLevel:ISR = off"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {record.path: record.sha256 for record in manifest.read(folder)}
+
+
+def test_extended_campaign_equals_one_that_had_the_variations_from_the_start(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    whole, folder = small_campaign
+    part = replace(whole, variations=whole.variations[:1])
+    run(part, tmp_path / "c", workers=1)
+    larger = extend(tmp_path / "c", whole.variations[1:])
+    run(larger, tmp_path / "c", workers=1)
+    assert larger == whole
+    assert digests(tmp_path / "c") == digests(folder)
+    for name in ("campaign.toml", "manifest.json"):
+        assert (tmp_path / "c" / name).read_bytes() == (folder / name).read_bytes()
+    assert check_campaign(tmp_path / "c").problems == []
+
+
+def test_extending_twice_is_extending_once(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign = replace(small_campaign[0], variations=(EXTRA,))
+    run(campaign, tmp_path / "c", workers=1)
+    assert extend(tmp_path / "c", (EXTRA,)) == campaign
+    assert run(campaign, tmp_path / "c", workers=1) == manifest.read(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("variation", "error", "words"),
+    [
+        (replace(EXTRA, settings=()), CampaignError, "other settings"),
+        (Variation("wrong", ("PartonLevel:MPPI = off",)), InputError, "Did you mean 'PartonLevel:MPI'"),
+    ],
+)
+def test_extension_that_cannot_be_leaves_the_campaign_as_it_was(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, variation: Variation, error: type[Exception], words: str
+) -> None:
+    campaign = replace(small_campaign[0], variations=(EXTRA,))
+    run(campaign, tmp_path / "c", workers=1)
+    with pytest.raises(error, match=words):
+        extend(tmp_path / "c", (variation,))
+    assert Campaign.from_toml(tmp_path / "c" / "campaign.toml").digest == campaign.digest
+
+
+def test_only_a_campaign_can_be_extended(tmp_path: Path) -> None:
+    with pytest.raises(CampaignError, match="not a campaign folder"):
+        extend(tmp_path, (EXTRA,))
+
+
+def test_second_process_is_refused_while_the_first_runs(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign, folder = small_campaign
+    with locked(folder), pytest.raises(CampaignError, match="another process"):
+        run(campaign, folder, workers=1)
+    run(campaign, folder, workers=1)
