@@ -49,8 +49,9 @@ RESERVED = {
     "mplhep": ("cards",),
     "rich": ("terminal",),
     "click": ("cli",),
-    "multiprocessing": ("resim.run",),
-    "subprocess": ("resim.run",),
+    "multiprocessing": ("resim.executors",),
+    "distributed": ("resim.executors",),
+    "subprocess": ("resim.executors",),
     # Tools of the tests.
     "pytest": (),
     "hypothesis": (),

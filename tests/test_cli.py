@@ -275,6 +275,11 @@ _COUNTS = ["-3", "0", "nan", "inf", "1.5", "abc", "", "1e-3", "1e400"]
         (("--config", "nowhere.toml"), "cannot read nowhere.toml"),
         (("--config", "nowhere.toml", "--seed", "2"), "--config already says --seed"),
         (("--config", "nowhere.toml", "--lhe", "a.lhe"), "--config already says --lhe"),
+        (("--extend", "nowhere", "--seed", "2"), "--extend takes --variations"),
+        (("--extend", "nowhere"), "--extend takes --variations"),
+        (("one", "--extend", "nowhere", "--variations", "a14"), "--extend takes --variations"),
+        (("--executor", "dsk", "--n-events", "2"), "Did you mean 'dask'?"),
+        (("--scheduler", "tcp://127.0.0.1:1", "--n-events", "2"), "--executor dask"),
         (("--lhe", "nowhere.lhe"), "cannot read nowhere.lhe"),
         (("--lhe", "nowhere.lhe", "--processes", "QCD"), "--lhe and --processes exclude each other"),
         (("one", "--out", "two"), "given twice"),
@@ -438,6 +443,20 @@ def test_an_error_of_our_own_making_is_one_line_too(main, monkeypatch, campaign)
     assert_one_line(err)
     assert "RuntimeError: not thought of" in err
     assert "--debug" in err
+
+
+def test_extending_adds_views_and_a_folder_without_campaign_is_refused(main, campaign, tmp_path):
+    folder = shutil.copytree(campaign, tmp_path / "campaign")
+    status, out, err = main("resim", "--extend", folder, "--variations", "mpi-off", "--workers", 1, "--json")
+    assert (status, err) == (0, "")
+    before, after = manifest.read(campaign), manifest.read(folder)
+    assert list(json.loads(out)["variations"])[-1] == "mpi-off"
+    assert after[: len(before)] == before
+    assert {record.variation for record in after[len(before) :]} == {"mpi-off"}
+    status, out, err = main("resim", "--extend", tmp_path, "--variations", "mpi-off")
+    assert (status, out) == (1, "")
+    assert_one_line(err)
+    assert "not a campaign folder" in err
 
 
 # Interrupting
