@@ -123,7 +123,7 @@ def test_shards_hold_every_column_and_say_where_they_come_from(small_campaign: t
     assert {*table.columns, *table.constituents} == set(COLUMNS)
     for task in campaign.tasks():
         attributes = read_attributes(folder / campaign.shard_path(task))
-        assert attributes["campaign"] == campaign.digest
+        assert attributes["frozen_events"] == campaign.frozen_digest
         assert attributes["settings"] == list(campaign.variations[task.view].settings)
         assert attributes["detector"] == "cms"
 

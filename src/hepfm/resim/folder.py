@@ -17,7 +17,6 @@ from hepfm.resim.variations import Variation
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE
 
 CAMPAIGN_FILE = "campaign.toml"
-_LOCK = ".lock"
 _VERSIONED = ("hepfm", "pythia8mc", "fastjet", "numpy", "numba", "awkward", "h5py", "pylhe")
 
 
@@ -86,7 +85,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         CampaignError: another process has the folder.
     """
-    with (folder / _LOCK).open("a") as file:
+    with (folder / CAMPAIGN_FILE).open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -116,4 +115,4 @@ def _write_settings(campaign: Campaign, folder: Path) -> None:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a run leaves that was killed while it made its folder."""
-    return path.name in (manifest.HEADER, _LOCK) or path.name.endswith(".tmp")
+    return path.name == manifest.HEADER or path.name.endswith(".tmp")
