@@ -463,7 +463,7 @@ def test_extending_adds_views_and_a_folder_without_campaign_is_refused(main, cam
 
 
 def in_small_tasks(variations: Path) -> list[str]:
-    sizes = ["--n-events", "240", "--chunk-events", "20", "--workers", "2"]
+    sizes = ["--n-events", "1200", "--chunk-events", "20", "--workers", "2"]
     return ["resim", "out", "--variations", str(variations), *sizes]
 
 
@@ -504,13 +504,13 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variatio
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert alive == []
     finished = digests(tmp_path / "out")
-    assert 0 < len(finished) < 24
+    assert 0 < len(finished) < 120
     result = hepfm_data(*words, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert finished.items() <= digests(tmp_path / "out").items()
     result = hepfm_data("check", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stdout
-    assert result.stdout.startswith("0 problems in 24 shards")
+    assert result.stdout.startswith("0 problems in 120 shards")
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
