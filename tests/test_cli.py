@@ -477,6 +477,8 @@ def running(words: list[str], cwd: Path) -> Iterator[tuple[subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A test suite in the background of a script ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     shards = cwd / "out" / manifest.SHARDS
     try:
