@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from hepfm.atomic import sync_folder
 from hepfm.errors import CampaignError
 
 SHARDS = "shards.jsonl"
@@ -67,7 +68,7 @@ def append(folder: Path | str, record: ShardRecord) -> None:
         finally:
             os.close(descriptor)
         if is_new:
-            _fsync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
         msg = f"{path}: cannot record shard {record.path}: {error.strerror}"
         raise CampaignError(msg) from error
@@ -130,15 +131,6 @@ def read_header(folder: Path | str) -> dict[str, object]:
         msg = f"{path}: expected a JSON object, got {type(header).__name__}"
         raise CampaignError(msg)
     return header
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make sure that a file created or renamed in a folder is still there after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _ends_torn(descriptor: int) -> bool:

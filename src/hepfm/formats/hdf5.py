@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hepfm.atomic import atomic_path
 from hepfm.errors import InputError
-from hepfm.formats.atomic import atomic_path
 from hepfm.schema import (
     COLUMNS,
     CONSTITUENT_COLUMNS,

@@ -19,8 +19,8 @@ from xml.sax.saxutils import quoteattr
 
 import pylhe
 
+from hepfm.atomic import atomic_path
 from hepfm.errors import InputError
-from hepfm.formats.atomic import atomic_path
 
 # 17 significant digits bring every float64 back to the last bit.
 _LOSSLESS = pylhe.LHEXMLFormat(

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hepfm import manifest
+from hepfm.atomic import atomic_path
 from hepfm.errors import CampaignError
-from hepfm.formats.atomic import atomic_path
 from hepfm.resim.campaign import Campaign, check, check_files
 from hepfm.resim.variations import Variation
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE

@@ -23,7 +23,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror or error}. Free space or choose another folder, then run again."
         raise HepfmError(msg) from error
@@ -32,8 +32,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+def sync_folder(folder: Path) -> None:
+    """Make sure that a file created or renamed in `folder` is still there after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
