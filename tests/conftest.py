@@ -1,12 +1,18 @@
 """What several tests need: the reference data beside the repository, frozen events, a small campaign."""
 
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from upath import UPath
 
 from hepfm.resim import Campaign, plan, run
 from hepfm.resim.generator import Beams
@@ -61,6 +67,40 @@ def frozen() -> Callable[..., HardEvents]:
         )
 
     return events
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[None]:
+    """An S3-compatible server on loopback, which the environment variables point to."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            assert server.poll() is None, "the server did not start"
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+            environment.setenv("AWS_ACCESS_KEY_ID", "tester")
+            environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+            environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(object_store: None) -> str:
+    """URL of a new bucket."""
+    url = f"s3://{uuid.uuid4().hex}"
+    UPath(url).mkdir()
+    return url
 
 
 @pytest.fixture(scope="session")

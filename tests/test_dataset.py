@@ -76,7 +76,8 @@ def add_shard(folder: Path, variation: str, process: str, chunk: int) -> JetTabl
         n_bytes=(folder / name).stat().st_size,
         cross_sections={"QCD-000000": [1.0, 0.1]},
     )
-    manifest.append(folder, record)
+    with manifest.recorder(folder) as add:
+        add(record)
     return table
 
 
@@ -365,7 +366,8 @@ def test_what_cannot_be_opened_is_one_clear_line(tmp_path):
 def test_a_shard_that_disagrees_with_the_manifest_is_refused(tmp_path):
     table = add_shard(tmp_path, "nominal", "QCD", 0)
     (record,) = manifest.read(tmp_path)
-    manifest.append(tmp_path, replace(record, n_jets=table.n_jets + 1))
+    with manifest.recorder(tmp_path) as add:
+        add(replace(record, n_jets=table.n_jets + 1))
 
     with pytest.raises(CampaignError, match=f"holds {table.n_jets} jets, but the manifest says"):
         hepfm.open(tmp_path).read()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm import manifest
+from hepfm.atomic import exists, is_folder, location
 from hepfm.errors import CampaignError, InputError
 from hepfm.formats.hdf5 import count_jets, read_shard
 from hepfm.jets import lazy_jets, to_awkward
@@ -22,11 +23,11 @@ from hepfm.table import JetTable, matching_rows
 _PIECE = 32768
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
-    """One file of a dataset, and the variations and processes of the jets in it."""
+    """One file of a dataset (a path or URL), and the variations and processes of the jets in it."""
 
-    path: Path
+    path: str
     variations: tuple[str, ...]
     processes: tuple[str, ...]
     n_jets: int
@@ -53,19 +54,20 @@ def open(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> "
     """Open jets for reading.
 
     Args:
-        source: a campaign folder, a shard (.h5), or a list of shards.
+        source: a campaign folder, a shard (.h5), or a list of shards; paths or URLs such as s3://bucket/resim-jets.
 
     Raises:
         CampaignError: a folder that holds no campaign, or a damaged one.
         InputError: a file that does not exist or is no shard.
+        StorageError: the store cannot be reached.
     """
-    if not isinstance(source, str | os.PathLike):
-        paths = [Path(path) for path in source]
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        paths = [location(path) for path in source]
         return Dataset([_loose_shard(path) for path in paths], f"{len(paths)} files")
-    path = Path(source)
-    if path.is_dir():
+    path = location(source)
+    if is_folder(path):
         return _open_campaign(path)
-    if not path.exists():
+    if not exists(path):
         msg = f"{path}: no such file or folder; expected a campaign folder or a shard (.h5)"
         raise InputError(msg)
     return Dataset([_loose_shard(path)], str(path))
@@ -326,14 +328,14 @@ def _open_campaign(folder: Path) -> Dataset:
     listed = manifest.read_header(folder).get("variations")
     order = {name: position for position, name in enumerate(listed if isinstance(listed, list) else ())}
     records.sort(key=lambda r: (order.get(r.variation, len(order)), r.variation, r.chunk, r.path))
-    shards = [Shard(folder / r.path, (r.variation,), (r.process,), r.n_jets) for r in records]
+    shards = [Shard(f"{folder}/{r.path}", (r.variation,), (r.process,), r.n_jets) for r in records]
     return Dataset(shards, str(folder))
 
 
 def _loose_shard(path: Path) -> Shard:
     table = read_shard(path, ["variation", "process"])
     variations, processes = (tuple(np.unique(table.columns[c]).tolist()) for c in ("variation", "process"))
-    return Shard(path, variations, processes, table.n_jets)
+    return Shard(str(path), variations, processes, table.n_jets)
 
 
 def _column_names(columns: Sequence[str] | None) -> tuple[str, ...]:

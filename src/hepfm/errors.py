@@ -15,3 +15,7 @@ class CampaignError(HepfmError):
 
 class GeneratorError(HepfmError):
     """The event generator refused its settings or cannot go on."""
+
+
+class StorageError(HepfmError):
+    """A file cannot be written, or the store that holds it cannot be reached."""

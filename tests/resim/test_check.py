@@ -77,7 +77,7 @@ def test_sound_campaign_has_no_problems_and_everything_was_looked_at(
     findings = check_campaign(folder)
     assert findings.problems == []
     records = manifest.read(folder)
-    assert findings.checked["shards"] == len(records) == campaign.n_tasks
+    assert findings.checked["shards"] == len(records) == campaign.n_shards
     assert findings.checked["jets"] == sum(r.n_jets for r in records) > 0
     assert findings.checked["constituents"] > 10 * findings.checked["jets"]
 
@@ -109,6 +109,17 @@ def test_missing_shard_is_found(folder: Path) -> None:
     assert SHARD in problem
 
 
+def test_damaged_files_are_named_for_a_repair(folder: Path) -> None:
+    (folder / SHARD).unlink()
+    (folder / OTHER_CHUNK).write_bytes((folder / OTHER_CHUNK).read_bytes()[:-1])
+    block = folder / "hard" / "Hbb-000000.lhe.gz"
+    block.write_bytes(block.read_bytes()[:-1])
+    findings = check_campaign(folder)
+    assert sorted(findings.damaged_shards) == [SHARD, OTHER_CHUNK]
+    assert findings.damaged_blocks == ["hard/Hbb-000000.lhe.gz"]
+    assert len(findings.problems) == 3
+
+
 def test_shard_without_record_is_a_task_that_is_not_done(folder: Path) -> None:
     file = folder / manifest.SHARDS
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -119,7 +130,8 @@ def test_shard_without_record_is_a_task_that_is_not_done(folder: Path) -> None:
 
 def test_record_of_another_campaign_is_found(folder: Path) -> None:
     record = manifest.read(folder)[0]
-    manifest.append(folder, replace(record, path="shards/nominal/QCD-000000.h5"))
+    with manifest.recorder(folder) as add:
+        add(replace(record, path="shards/nominal/QCD-000000.h5"))
     (problem,) = problems(folder)
     assert problem == "shards/nominal/QCD-000000.h5: in the manifest but not of this campaign"
 

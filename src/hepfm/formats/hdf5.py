@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hepfm.atomic import atomic_path
+from hepfm.atomic import is_local, location, open_file, write_whole
 from hepfm.errors import InputError
 from hepfm.schema import (
     COLUMNS,
@@ -42,7 +42,7 @@ def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, obje
     no paths.
 
     Args:
-        path: where the shard goes; an existing file is replaced.
+        path: where the shard goes, or its URL; an existing file is replaced.
         table: jets with all columns of the format.
         attributes: provenance. Text, numbers and lists of them are stored as they are, anything else as JSON.
 
@@ -51,13 +51,11 @@ def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, obje
 
     Raises:
         InputError: the table does not fit the format.
-        HepfmError: the file could not be written, for instance because the disk is full.
+        StorageError: the file could not be written, for instance because the disk is full.
     """
-    path = Path(path)
     table.validate(complete=True)
     content = _file_image(table, attributes)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_whole(location(path), content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -71,8 +69,9 @@ def read_shard(
     """Read a shard, or a part of it.
 
     Args:
-        path: a file written by `write_shard`.
-        columns: which columns, by default all; the datasets of others are not touched.
+        path: a file written by `write_shard`, or its URL.
+        columns: which columns, by default all. Of a local file, the datasets of others are not touched; a file of an
+            object store is fetched whole: for a shard one request takes longer than its megabyte.
         start: the first jet.
         stop: the jet to stop before, by default the last one's successor.
 
@@ -135,7 +134,7 @@ def count_jets(path: Path | str) -> int:
 
 def file_digest(path: Path | str) -> str:
     """sha256 of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as file:
+    with open_file(location(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -231,11 +230,12 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - what HDF5 attributes can hold
 
 @contextmanager
 def _open(path: Path | str) -> Iterator[h5py.File]:
-    if not Path(path).is_file():
-        msg = f"{path}: no such file"
-        raise InputError(msg)
+    place = location(path)
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(place if is_local(place) else open_file(place), "r")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        msg = f"{path}: no such file"
+        raise InputError(msg) from error
     except (OSError, RuntimeError) as error:
         msg = f"{path}: not an HDF5 file, or cut off ({_first_line(error)})"
         raise InputError(msg) from error

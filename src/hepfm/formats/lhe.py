@@ -19,7 +19,7 @@ from xml.sax.saxutils import quoteattr
 
 import pylhe
 
-from hepfm.atomic import atomic_path
+from hepfm.atomic import Opened, open_file, write_whole
 from hepfm.errors import InputError
 
 # 17 significant digits bring every float64 back to the last bit.
@@ -48,7 +48,7 @@ def read_lhe(path: Path) -> tuple[pylhe.LesHouchesEvents, Generator[pylhe.LHEEve
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            file = pylhe.LHEFile.fromfile(path)
+            file = pylhe.LHEFile.frombuffer(_unpacked(path))
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}."
         raise InputError(msg) from error
@@ -82,9 +82,7 @@ def scan(path: Path) -> LheSummary:
     """
     header, n_events = [], 0
     try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with _unpacked(path) as file:
             for line in _lines_until_damage(file):
                 n_events += line.lstrip().startswith((b"<event>", b"<event "))
                 if not n_events:
@@ -101,9 +99,8 @@ def write_lhe(path: Path, init: pylhe.LHEInit, events: Iterable[pylhe.LHEEvent])
     lines = ['<LesHouchesEvents version="3.0">', init.tolhe(lheformat=_LOSSLESS)]
     lines += [_event_text(event) for event in events]
     text = "\n".join([*lines, "</LesHouchesEvents>\n"])
-    with atomic_path(path) as temporary:
-        # No time in the gzip header: the file depends on its events alone.
-        temporary.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
+    # No time in the gzip header: the file depends on its events alone.
+    write_whole(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
 
 def _event_text(event: pylhe.LHEEvent) -> str:
@@ -165,6 +162,18 @@ def _check(event: pylhe.LHEEvent) -> None:
     if max(map(abs, balance)) > 1e-3 * incoming:  # the same tolerance as Pythia's own check of an event
         msg = "four-momentum is not conserved"
         raise ValueError(msg)
+
+
+def _unpacked(path: Path) -> Opened | gzip.GzipFile:
+    """Open a file's content, unpacked if it is gzipped."""
+    file = open_file(path)
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not packed:
+        return file
+    unpacked = gzip.GzipFile(fileobj=file)
+    unpacked.myfileobj = file  # type: ignore[assignment] # closed together, as after gzip.open
+    return unpacked
 
 
 def _lines_until_damage(file: Iterable[bytes]) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from hepfm.atomic import open_file
 from hepfm.errors import InputError
 
 
@@ -14,7 +15,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: the file cannot be read, or is not TOML; the message says where.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            return tomllib.load(file)
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror}."
         raise InputError(msg) from error

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm import manifest
-from hepfm.errors import HepfmError
+from hepfm.atomic import location, open_file
+from hepfm.errors import InputError
 from hepfm.formats.hdf5 import file_digest, read_shard
 from hepfm.resim.campaign import Campaign, Chunk
 from hepfm.resim.folder import CAMPAIGN_FILE
@@ -25,9 +26,15 @@ _SHARED = ("jet_label", "truth_pt", "truth_eta", "truth_phi", "truth_pdg_id", "w
 
 @dataclass
 class Findings:
-    """What was wrong, one line each, and how much was looked at."""
+    """What was wrong, one line each, and how much was looked at.
+
+    `damaged_shards` and `damaged_blocks` are the paths of recorded shards and of frozen events that are gone or not as
+    they were written: what making them again repairs.
+    """
 
     problems: list[str] = field(default_factory=list)
+    damaged_shards: list[str] = field(default_factory=list)
+    damaged_blocks: list[str] = field(default_factory=list)
     checked: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
@@ -41,22 +48,25 @@ def check_campaign(folder: Path | str) -> Findings:
 
     Raises:
         CampaignError: the folder is not a campaign.
+        StorageError: the store cannot be reached.
     """
-    folder = Path(folder)
+    folder = location(folder)
     campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
     records = {record.path: record for record in manifest.read(folder)}
     findings = Findings()
     views: dict[Chunk, dict[int, str]] = defaultdict(dict)
-    for task in campaign.tasks():
-        path = campaign.shard_path(task)
-        if path in records:
-            views[task.chunk][task.view] = path
+    for chunk in campaign.chunks():
+        for view in range(len(campaign.variations)):
+            path = campaign.shard_path(chunk, view)
+            if path in records:
+                views[chunk][view] = path
     unknown = records.keys() - {path for paths in views.values() for path in paths.values()}
     findings.problems += [f"{path}: in the manifest but not of this campaign" for path in sorted(unknown)]
-    missing = campaign.n_tasks - len(records) + len(unknown)
+    missing = campaign.n_shards - len(records) + len(unknown)
     if missing:
-        findings.problems.append(f"{missing} of {campaign.n_tasks} shards are not done; run `hepfm-data resim` again")
-    findings.problems += _damaged_blocks(folder, campaign, views)
+        findings.problems.append(f"{missing} of {campaign.n_shards} shards are not done; run `hepfm-data resim` again")
+    if not campaign.is_finished:
+        _check_blocks(folder, campaign, views, findings)
     for chunk, paths in views.items():
         reference: dict[tuple[int, int], tuple[float, ...]] = {}
         ids = campaign.event_ids(chunk.process, chunk.start, chunk.stop)
@@ -72,34 +82,34 @@ def check_campaign(folder: Path | str) -> Findings:
     return findings
 
 
-def _damaged_blocks(folder: Path, campaign: Campaign, chunks: Iterable[Chunk]) -> list[str]:
-    """Frozen events of some chunks that are gone or damaged, by the checksum of their gzip file."""
-    size = campaign.block_events
-    blocks = {(c.process, block) for c in chunks for block in range(c.start // size, (c.stop - 1) // size + 1)}
-    problems = []
-    for path in sorted(campaign.block_path(*block) for block in blocks):
+def _check_blocks(folder: Path, campaign: Campaign, chunks: Iterable[Chunk], findings: Findings) -> None:
+    """Find frozen events of some chunks that are gone or damaged, by the checksum of their gzip file."""
+    for path in sorted({path for chunk in chunks for path in campaign.blocks_of(chunk)}):
         try:
-            with gzip.open(folder / path) as file:
+            with open_file(folder / path) as packed, gzip.open(packed) as file:
                 while file.read(_READ_BYTES):
                     pass
         except (OSError, EOFError, zlib.error) as error:
-            problems.append(f"{path}: the frozen events cannot be read ({getattr(error, 'strerror', None) or error})")
-    return problems
+            findings.damaged_blocks.append(path)
+            reason = getattr(error, "strerror", None) or error
+            findings.problems.append(f"{path}: the frozen events cannot be read ({reason})")
 
 
 def _checked_table(folder: Path, record: manifest.ShardRecord, findings: Findings) -> JetTable | None:
     try:
         if file_digest(folder / record.path) != record.sha256:
-            findings.problems.append(f"{record.path}: damaged, its sha256 is not the one recorded")
-            return None
-        table = read_shard(folder / record.path)
-        table.validate(complete=True)
-    except (HepfmError, OSError) as error:
-        findings.problems.append(f"{record.path}: {error}")
-        return None
-    if table.n_jets != record.n_jets:
-        findings.problems.append(f"{record.path}: {table.n_jets} jets, {record.n_jets} recorded")
-    return table
+            problem = "damaged, its sha256 is not the one recorded"
+        else:
+            table = read_shard(folder / record.path)
+            table.validate(complete=True)
+            if table.n_jets == record.n_jets:
+                return table
+            problem = f"{table.n_jets} jets, {record.n_jets} recorded"
+    except (InputError, OSError) as error:
+        problem = str(error)
+    findings.damaged_shards.append(record.path)
+    findings.problems.append(f"{record.path}: {problem}")
+    return None
 
 
 def _problems(table: JetTable) -> list[str]:

@@ -4,19 +4,21 @@ import fcntl
 import json
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from hepfm import manifest
-from hepfm.atomic import atomic_path
+from hepfm.atomic import exists, is_local, location, names, write_whole
 from hepfm.errors import CampaignError
-from hepfm.resim.campaign import Campaign, check, check_files
+from hepfm.resim.campaign import Campaign, check, check_files, what_decides
+from hepfm.resim.lease import lease
 from hepfm.resim.variations import Variation
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE
 
 CAMPAIGN_FILE = "campaign.toml"
+_LOCK = "running.json"
 _VERSIONED = ("hepfm", "pythia8mc", "fastjet", "numpy", "numba", "awkward", "h5py", "pylhe")
 
 
@@ -28,19 +30,19 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         HepfmError: the folder cannot be written, or the campaign makes no sense.
     """
     settings = folder / CAMPAIGN_FILE
-    if settings.exists():
+    if exists(settings):
         theirs = Campaign.from_toml(settings)
         if theirs.digest != campaign.digest:
-            names = ", ".join(campaign.differences(theirs))
+            differing = ", ".join(campaign.differences(theirs))
             msg = (
-                f"{folder} holds another campaign: {names} differ. Choose another folder, or repeat that one "
+                f"{folder} holds another campaign: {differing} differ. Choose another folder, or repeat that one "
                 f"with `--config {settings}`."
             )
             raise CampaignError(msg)
         return
     check(campaign)
     check_files(campaign)
-    if folder.exists() and (not folder.is_dir() or not all(map(_is_unfinished, folder.iterdir()))):
+    if (is_local(folder) and folder.is_file()) or not all(map(_is_unfinished, names(folder))):
         msg = f"{folder} exists and is not a campaign folder. Choose another name."
         raise CampaignError(msg)
     _write_settings(campaign, folder)
@@ -49,7 +51,8 @@ def prepare(campaign: Campaign, folder: Path) -> None:
 def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
     """Add variations to a campaign, for the same frozen events; `run` then simulates what is missing.
 
-    Variations that the campaign has already stay as they are, so that an interrupted extension can be repeated.
+    Variations that the campaign has already stay as they are, so that an interrupted extension can be repeated;
+    one of which no view was made yet may still change, such as the command of a generator that did not work.
 
     Returns:
         The larger campaign: the same as if it had had the variations from the start.
@@ -59,19 +62,20 @@ def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
             with other settings.
         InputError: Pythia refuses a setting.
     """
-    folder = Path(folder)
-    if not (folder / CAMPAIGN_FILE).exists():
+    folder = location(folder)
+    if not exists(folder / CAMPAIGN_FILE):
         msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
         raise CampaignError(msg)
     campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
-    present = {v.name: v for v in campaign.variations}
+    together = {v.name: v for v in campaign.variations}
+    simulated = {record.variation for record in manifest.read(folder)}
     for variation in variations:
-        theirs = present.get(variation.name, variation)
-        if (theirs.settings, theirs.freeze) != (variation.settings, variation.freeze):
+        theirs = together.get(variation.name, variation)
+        if variation.name in simulated and what_decides(theirs) != what_decides(variation):
             msg = f"{folder} has a variation '{variation.name}' with other settings. Give the new one another name."
             raise CampaignError(msg)
-    new = tuple(v for v in variations if v.name not in present)
-    larger = replace(campaign, variations=(*campaign.variations, *new))
+        together[variation.name] = theirs if variation.name in simulated else variation
+    larger = replace(campaign, variations=tuple(together.values()))
     check(larger)
     with locked(folder):
         _write_settings(larger, folder)
@@ -80,17 +84,27 @@ def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a campaign folder to this process; the lock ends with the process, however it ends.
+    """Keep a campaign folder to this process.
+
+    The lock ends with the process, however it ends; in an object store some 15 s after that.
 
     Raises:
         CampaignError: another process has the folder.
+        StorageError: the store cannot be reached.
     """
-    with (folder / CAMPAIGN_FILE).open("r+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(_flock(folder / CAMPAIGN_FILE) if is_local(folder) else lease(folder / _LOCK))
         except BlockingIOError as error:
             msg = f"another process is running the campaign in {folder}. Wait for it, or choose another folder."
             raise CampaignError(msg) from error
+        yield
+
+
+@contextmanager
+def _flock(path: Path) -> Iterator[None]:
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
@@ -103,16 +117,16 @@ def _write_settings(campaign: Campaign, folder: Path) -> None:
         "detector": campaign.detector,
         "processes": [p.name for p in campaign.processes],
         "variations": [v.name for v in campaign.variations],
+        "shares": {v.name: {"keeps": v.kept, "of": v.base} for v in campaign.variations if not v.is_independent},
+        "n_shards": campaign.n_shards,
         "split": SPLIT_RULE,
         "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
     }
     # campaign.toml comes last: a folder that has it is complete.
-    with atomic_path(folder / manifest.HEADER) as path:
-        path.write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-    with atomic_path(folder / CAMPAIGN_FILE) as path:
-        path.write_text(campaign.to_toml(), encoding="utf-8")
+    write_whole(folder / manifest.HEADER, (json.dumps(header, indent=2) + "\n").encode())
+    write_whole(folder / CAMPAIGN_FILE, campaign.to_toml().encode())
 
 
-def _is_unfinished(path: Path) -> bool:
+def _is_unfinished(name: str) -> bool:
     """Whether a file is what a run leaves that was killed while it made its folder."""
-    return path.name == manifest.HEADER or path.name.endswith(".tmp")
+    return name == manifest.HEADER or name.endswith(".tmp")

@@ -7,7 +7,8 @@ from typing import Any
 
 from hepfm.manifest import ShardRecord
 
-_COUNTS = ("n_events", "n_jets", "n_missing", "n_retried", "n_without_jet", "n_bytes")
+_RECORDED = ("n_events", "n_jets", "n_missing", "n_retried", "n_without_jet", "n_bytes")
+_COUNTS = (*_RECORDED, "n_rejected", "n_crashed")
 
 
 # What a worker does once, not once a view.
@@ -22,7 +23,8 @@ def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str,
         order: names of the campaign's variations.
 
     Returns:
-        `variations` (counts and milliseconds a view by name), `processes` (frozen events, jets and
+        `variations` (counts and milliseconds a view by name; `n_missing` is the sum of `n_rejected`, which the
+        generator could not make, and `n_crashed`, which killed it), `processes` (frozen events, jets and
         cross-section in pb with its error by name), `n_shards`, `n_bytes`, `core_seconds` and
         `time_shares` by stage.
     """
@@ -31,12 +33,16 @@ def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str,
     chunks: dict[int, ShardRecord] = {}
     stages: dict[str, float] = defaultdict(float)
     for record in records:
-        for name in _COUNTS:
-            variations[record.variation][name] += getattr(record, name)
-        variations[record.variation]["seconds"] += sum(t for stage, t in record.seconds.items() if stage not in _ONCE)
+        variation = variations[record.variation]
+        for name in _RECORDED:
+            variation[name] += getattr(record, name)
+        variation["n_crashed"] += len(record.crashed)
+        variation["n_rejected"] += record.n_missing - len(record.crashed)
         processes[record.process]["n_jets"] += record.n_jets
         for stage, seconds in record.seconds.items():
             stages[stage] += seconds
+            if stage not in _ONCE:
+                variation["seconds"] += seconds
         chunks[record.chunk] = record
     estimates: dict[str, dict[str, list[float]]] = defaultdict(dict)
     for record in chunks.values():

@@ -1,0 +1,46 @@
+"""Sums over the records of a campaign."""
+
+from hepfm.manifest import ShardRecord
+from hepfm.summary import summarise
+
+
+def shard(variation: str, chunk: int, missing: list[int], crashed: list[int]) -> ShardRecord:
+    return ShardRecord(
+        path=f"shards/{variation}/QCD-{chunk:06d}.h5",
+        sha256="",
+        variation=variation,
+        process="QCD",
+        chunk=chunk,
+        n_events=100,
+        n_jets=80,
+        n_missing=len(missing) + len(crashed),
+        n_retried=0,
+        n_without_jet=20 - len(missing) - len(crashed),
+        n_bytes=1000,
+        cross_sections={"QCD-000000": [2.0, 0.1]},
+        missing=missing,
+        crashed=crashed,
+        seconds={"start": 1.0, "shower": 0.5},
+    )
+
+
+def test_views_that_are_missing_are_told_apart_by_cause() -> None:
+    records = [shard("nominal", 0, [1, 2], [3]), shard("nominal", 1, [], [4]), shard("fsr-up", 0, [], [])]
+    variations = summarise(records, ["nominal", "fsr-up"])["variations"]
+    causes = ("n_missing", "n_rejected", "n_crashed", "n_without_jet")
+    assert [variations["nominal"][name] for name in causes] == [4, 2, 2, 36]
+    assert [variations["fsr-up"][name] for name in causes] == [0, 0, 0, 20]
+    assert all(type(v[name]) is int for v in variations.values() for name in causes)
+
+
+def test_what_a_worker_does_once_is_no_time_of_a_view() -> None:
+    summary = summarise([shard("nominal", 0, [], [])], ["nominal"])
+    assert summary["variations"]["nominal"]["ms_a_view"] == 5.0
+    assert summary["core_seconds"] == 1.5
+
+
+def test_events_and_cross_section_are_counted_once_whatever_the_variations() -> None:
+    summary = summarise([shard(v, chunk, [], []) for v in ("a", "b") for chunk in (0, 1)], ["b", "a"])
+    assert summary["processes"]["QCD"]["n_events"] == 200
+    assert summary["processes"]["QCD"]["cross_section"] == 2.0
+    assert list(summary["variations"]) == ["b", "a"]
