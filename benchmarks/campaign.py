@@ -21,13 +21,14 @@ import numpy as np
 import pyhepmc
 
 from hepfm.formats.hdf5 import write_shard
-from hepfm.resim.campaign import Campaign, plan
+from hepfm.resim.campaign import Campaign
+from hepfm.resim.frozen import hard_events
 from hepfm.resim.generator import pythia_seeds
 from hepfm.resim.hard import HardEvents, feed_entries
+from hepfm.resim.planning import plan
 from hepfm.resim.run import run
 from hepfm.resim.shower import start_generator
-from hepfm.resim.tasks import hard_events
-from hepfm.resim.views import simulate_view
+from hepfm.resim.views import simulate_views
 
 _INVISIBLE = (12, 14, 16)
 
@@ -35,7 +36,7 @@ _INVISIBLE = (12, 14, 16)
 def pythia_alone(events: HardEvents, campaign: Campaign) -> float:
     """Seconds that `next()` takes on the events, fed and seeded as in a campaign."""
     variation = campaign.variations[0]
-    pythia, feed = start_generator(variation.settings, events.beams)
+    pythia, feed, _ = start_generator(variation.settings, events.beams)
     feed.load(feed_entries(events, pythia_seeds(campaign.seed, variation.name, events.event_id)))
     start = time.perf_counter()
     for _ in range(events.n_events):
@@ -46,10 +47,10 @@ def pythia_alone(events: HardEvents, campaign: Campaign) -> float:
 def whole_view(events: HardEvents, campaign: Campaign, folder: Path) -> tuple[float, dict[str, float]]:
     """Seconds from frozen events to a shard on disk, and the same by stage."""
     start = time.perf_counter()
-    table, counts = simulate_view(events, campaign, 0, 0)
-    with counts.timed("write"):
-        write_shard(folder / "shard.h5", table, {})
-    return time.perf_counter() - start, counts.seconds
+    [view] = simulate_views(events, campaign, 0, [0])
+    with view.counts.timed("write"):
+        write_shard(folder / "shard.h5", view.table, {})
+    return time.perf_counter() - start, view.counts.seconds
 
 
 def usual_chain(events: HardEvents, campaign: Campaign, folder: Path) -> float:
@@ -58,7 +59,7 @@ def usual_chain(events: HardEvents, campaign: Campaign, folder: Path) -> float:
     Pythia event by event, a HepMC3 file, reading it back, and anti-kT one event at a time in Python.
     """
     variation = campaign.variations[0]
-    pythia, feed = start_generator(variation.settings, events.beams)
+    pythia, feed, _ = start_generator(variation.settings, events.beams)
     feed.load(feed_entries(events, pythia_seeds(campaign.seed, variation.name, events.event_id)))
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, campaign.selection.radius)
     path = folder / "events.hepmc"

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from hepfm.resim import Campaign, plan
 from hepfm.resim.clustering import Jets, find_jets
 from hepfm.resim.detector.simulation import reconstruct
+from hepfm.resim.frozen import hard_events
 from hepfm.resim.generator import detector_seeds
 from hepfm.resim.labels import find_targets, match_jets
 from hepfm.resim.particles import Candidates
 from hepfm.resim.shower import shower
 from hepfm.resim.substructure import soft_drop_mass
-from hepfm.resim.tasks import hard_events
 
 Floats = NDArray[np.float64]
 CHUNK = 250

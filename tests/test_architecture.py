@@ -23,10 +23,10 @@ LAYERS = (
     ("errors",),
     ("schema", "atomic"),
     ("table", "manifest"),
-    ("formats", "jets"),
+    ("formats", "jets", "summary"),
     ("dataset",),
     ("resim", "tokenizers", "models"),
-    ("training", "cards", "hub", "terminal"),
+    ("training", "cards", "hub", "terminal", "arguments"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -36,6 +36,7 @@ RESERVED = {
     "pythia8mc": ("resim.generator",),
     "fastjet": ("resim.clustering",),
     "pylhe": ("formats.lhe", "resim.hard"),
+    "pyhepmc": ("formats.hepmc",),
     "h5py": ("formats",),
     "torch": ("tokenizers", "models", "training"),
     "transformers": ("tokenizers", "models", "training"),
@@ -45,20 +46,36 @@ RESERVED = {
     "httpx": ("hub",),
     "urllib.request": ("hub",),
     "socket": ("hub",),
+    "upath": ("atomic",),
+    "fsspec": ("atomic",),
+    "s3fs": (),
     "matplotlib": ("cards",),
     "mplhep": ("cards",),
     "rich": ("terminal",),
-    "click": ("cli",),
+    "click": ("cli", "arguments"),
     "multiprocessing": ("resim.executors",),
     "distributed": ("resim.executors",),
-    "subprocess": ("resim.executors",),
+    "subprocess": ("resim.isolation", "resim.external", "resim.supervise"),
     # Tools of the tests.
     "pytest": (),
     "hypothesis": (),
     "scipy": (),
-    "pyhepmc": (),
+    "moto": (),
 }
-HEAVY = {"torch", "pythia8mc", "numba", "awkward", "datasets", "transformers", "h5py", "fastjet", "matplotlib", "scipy"}
+HEAVY = {
+    "fsspec",
+    "upath",
+    "torch",
+    "pythia8mc",
+    "numba",
+    "awkward",
+    "datasets",
+    "transformers",
+    "h5py",
+    "fastjet",
+    "matplotlib",
+    "scipy",
+}
 
 
 def modules() -> dict[str, ast.Module]:

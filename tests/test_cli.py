@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -112,7 +113,7 @@ def test_help_of_the_installed_command_shows_examples_that_it_accepts():
     result = hepfm_data("resim", "--help")
     assert result.returncode == 0
     assert not result.stderr
-    examples = [line.split() for line in result.stdout.splitlines() if line.startswith("    hepfm-data resim")]
+    examples = [shlex.split(line) for line in result.stdout.splitlines() if line.startswith("    hepfm-data resim")]
     assert len(examples) >= 3
     for _, _, *words in examples:
         cli.cli.commands["resim"].make_context("resim", words)
@@ -220,7 +221,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, quick_variations):
     result = hepfm_data(*words, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("resim-jets: 1,000,000 events of Hbb, QCD\n")
-    assert "2,000 tasks on 3 workers" in result.stdout
+    assert "2,000 shards on 3 workers" in result.stdout
     result = hepfm_data(*words, "--json", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     plan = json.loads(result.stdout)
@@ -271,7 +272,12 @@ _COUNTS = ["-3", "0", "nan", "inf", "1.5", "abc", "", "1e-3", "1e400"]
         (("--processes", ""), "unknown process"),
         (("--processes", "QCD,QCD"), "named twice"),
         (("--detector", "cmss"), "Did you mean 'cms'?"),
-        (("--freeze", "hadron"), "unknown freeze point 'hadron'"),
+        (("--freeze", "hardon"), "Did you mean 'hadron'?"),
+        (("--freeze", "shower", "--variations", "nominal,fsr-up"), "has no effect on a kept shower"),
+        (("--external", "true {lhe} {hepmc}"), "--external and --variation-name go together"),
+        (("--external", "true {lhe}", "--variation-name", "x"), "does not say {hepmc}"),
+        (("--repair", "x", "--seed", "2"), "--repair takes no setting of a campaign"),
+        (("--extend", "x"), "--extend takes --variations or --external"),
         (("--config", "nowhere.toml"), "cannot read nowhere.toml"),
         (("--config", "nowhere.toml", "--seed", "2"), "--config already says --seed"),
         (("--config", "nowhere.toml", "--lhe", "a.lhe"), "--config already says --lhe"),
@@ -558,3 +564,115 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_the_answer_alone(quick_variat
     assert b"views/s" in shown
     assert b"10 of 10 events" in shown
     assert json.loads(out)["n_shards"] == 4
+
+
+# Repairing, watching, logging, and other generators.
+
+
+def test_repair_makes_a_damaged_shard_again_and_says_which(campaign, tmp_path):
+    folder = shutil.copytree(campaign, tmp_path / "copy")
+    path = next(folder.glob("shards/*/*.h5"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
+    result = hepfm_data("resim", "--repair", folder, "--workers", 1)
+    assert result.returncode == 0
+    assert f"damaged, made again: {path.relative_to(folder)}" in result.stderr
+    assert path.read_bytes() == content
+    assert hepfm_data("check", folder).returncode == 0
+    again = hepfm_data("resim", "--repair", folder, "--workers", 1)
+    assert (again.returncode, "damaged" in again.stderr) == (0, False)
+    assert "nothing is left to do" in again.stderr
+
+
+def test_log_is_one_json_object_a_line(campaign, tmp_path):
+    config = campaign / "campaign.toml"
+    result = hepfm_data("resim", tmp_path / "logged", "--config", config, "--workers", 1, "--log-json")
+    assert result.returncode == 0
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["campaign starts", *["shard finished"] * 4, "campaign ends"]
+    assert all({"time", "level"} <= line.keys() for line in lines)
+    finished = {line["path"]: line for line in lines if line["event"] == "shard finished"}
+    for record in manifest.read(campaign):
+        assert finished[record.path]["n_jets"] == record.n_jets
+        assert finished[record.path]["seconds"] > 0
+    assert lines[-1]["n_shards"] == lines[-1]["n_shards_done"] == 4
+
+
+def test_watching_ends_with_the_campaign(quick_variations, tmp_path):
+    folder = tmp_path / "watched"
+    settings = ("--n-events", 60, "--variations", quick_variations, "--chunk-events", 10, "--workers", 1)
+    command = [*map(str, (sys.executable, "-m", "hepfm.cli", "resim", folder, *settings))]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running_campaign:
+        while not (folder / "campaign.toml").exists():
+            time.sleep(0.05)
+        watched = hepfm_data("info", folder, "--watch")
+        assert running_campaign.wait() == 0
+    assert watched.returncode == 0
+    lines = [line for line in watched.stdout.splitlines() if line.endswith("jets") and "shards, " in line]
+    assert lines[-1].startswith("12 of 12 shards, 120 views")
+    assert len(lines) > 1, "it showed how the campaign proceeded"
+    assert "cross-section" in watched.stdout
+
+
+def test_ingest_takes_finished_events_in(main, shared, tmp_path):
+    file = shared / "data" / "example_hepmc3.hepmc.zst"
+    status, out, err = main("ingest", file, "--jet-pt-min", 5, "--workers", 1, "--json")
+    assert status == 0, err
+    summary = json.loads(out)
+    assert (summary["folder"], summary["variations"]["nominal"]["n_events"]) == ("ingested-jets", 25)
+    assert (tmp_path / "ingested-jets" / "shards.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "FILES"),
+        (("nowhere.hepmc",), "cannot read"),
+        (("a/b.hepmc", "c/d.hepmc", "--campaign", "x"), "2 folders"),
+        (("a/b.hepmc", "--campaign", "x", "--seed", "3"), "--campaign takes --variation-name"),
+        (("a/b.hepmc", "--campaign", "x", "--variation-name", "Upper"), "lower-case letters"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_usage_of_ingest_is_one_line(main, arguments, said):
+    status, out, err = main("ingest", *arguments)
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert said in err
+
+
+def test_external_program_joins_by_a_command(campaign, tmp_path):
+    folder = shutil.copytree(campaign, tmp_path / "copy")
+    program = Path(__file__).resolve().parents[1] / "examples" / "external" / "pythia_hepmc.py"
+    command = f"{sys.executable} {program} {{lhe}} {{hepmc}} {{seed}} {{n_events}}"
+    options = ("--external", command, "--variation-name", "mine", "--workers", 1, "--json")
+    result = hepfm_data("resim", "--extend", folder, *options)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["variations"]["mine"]["n_events"] == 10
+
+
+def test_external_program_that_fails_is_one_line_and_can_be_corrected(campaign, tmp_path):
+    folder = shutil.copytree(campaign, tmp_path / "copy")
+    program = Path(__file__).resolve().parents[1] / "examples" / "external" / "pythia_hepmc.py"
+    options = ("resim", "--extend", folder, "--variation-name", "mine", "--workers", 1, "--external")
+    broken = hepfm_data(*options, "false {lhe} {hepmc}")
+    assert broken.returncode == 1
+    assert "external program 'false' failed with exit status 1" in broken.stderr
+    assert broken.stderr.count("\n") == 1
+    command = f"{sys.executable} {program} {{lhe}} {{hepmc}} {{seed}} {{n_events}}"
+    corrected = hepfm_data(*options, command)
+    assert corrected.returncode == 0, corrected.stderr
+    changed = hepfm_data(*options, f"{command} --drop 3")
+    assert changed.returncode == 1
+    assert "has a variation 'mine' with other settings" in changed.stderr
+
+
+def test_freeze_makes_the_variations_share_the_first_ones_shower(main):
+    options = ("--variations", "nominal,reseed,redetect", "--freeze", "shower", "--n-events", 4, "--processes", "Hbb")
+    status, _, err = main("resim", "shared", *options, "--workers", 1, "--json")
+    assert status == 0, err
+    header = json.loads(Path("shared/manifest.json").read_text(encoding="utf-8"))
+    assert header["shares"] == {
+        "reseed": {"keeps": "shower", "of": "nominal"},
+        "redetect": {"keeps": "hadrons", "of": "nominal"},
+    }

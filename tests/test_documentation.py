@@ -41,7 +41,7 @@ def test_the_readme_reads_a_campaign_as_it_says(tmp_path):
 
 def test_the_tutorial_works_from_beginning_to_end(tmp_path):
     commands, code = blocks(TUTORIAL, "bash"), blocks(TUTORIAL, "python")
-    assert len(commands) == 6
+    assert len(commands) == 8
     assert len(code) == 5
     for command in commands:
         run(["bash", "-euc", command], tmp_path)

@@ -1,15 +1,21 @@
-"""What the commands show: tables, the plan and the summary of a campaign, and a progress bar."""
+"""What the commands show: tables, the plan and the summary of a campaign, a progress bar and a log."""
 
+import json
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich import progress
 from rich.console import Console
 from rich.table import Table
+
+from hepfm import manifest
+from hepfm.errors import CampaignError
 
 if TYPE_CHECKING:
     from hepfm.resim.campaign import Campaign
@@ -17,11 +23,12 @@ if TYPE_CHECKING:
     from hepfm.resim.run import Progress
 
 _PIPE_WIDTH = 160  # a pipe has no width: give it enough for every column
+_WATCH_SECONDS = 2.0
 
 
 @contextmanager
-def progress_bar(n_events: int, n_variations: int) -> "Iterator[Callable[[Progress], None]]":
-    """Show how a campaign proceeds, on standard error and only if that is a terminal.
+def progress_bar(n_events: int, n_variations: int, *, shown: bool = True) -> "Iterator[Callable[[Progress], None]]":
+    """Show how a campaign proceeds, on standard error and only if that is a terminal and it is to be `shown`.
 
     Gives the function to call with every `Progress`.
     """
@@ -33,7 +40,7 @@ def progress_bar(n_events: int, n_variations: int) -> "Iterator[Callable[[Progre
         progress.TimeRemainingColumn(),
         progress.TextColumn("{task.fields[jets]} jets, {task.fields[rejected]} rejected"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
     ) as bar:
         start: dict[str, Any] = {"events": "0", "n_events": f"{n_events:,}", "rate": "-", "jets": "0", "rejected": "0"}
         row = bar.add_task("", total=n_events * n_variations, **start)
@@ -57,16 +64,68 @@ def progress_bar(n_events: int, n_variations: int) -> "Iterator[Callable[[Progre
         yield report
 
 
-def plan(campaign: "Campaign", folder: Path, estimates: "Sequence[Estimate]", workers: int | None) -> dict[str, Any]:
+@contextmanager
+def log_to_stderr(*, as_json: bool) -> Iterator[None]:
+    """Let what hepfm logs appear on standard error: notes for people, or every step as one JSON object a line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("note: %(message)s"))
+    logger = logging.getLogger("hepfm")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if as_json else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _JsonLines(logging.Formatter):
+    """A log record as one line of JSON: time, level, event, and what else is known as `data`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        known = {"time": stamp, "level": record.levelname.lower(), "event": record.getMessage()}
+        return json.dumps(known | getattr(record, "data", {}))
+
+
+def watch(folder: str) -> None:
+    """Show how a campaign proceeds that another process runs, until it is finished.
+
+    Raises:
+        CampaignError: the folder is not a campaign.
+    """
+    from hepfm.atomic import location
+    from hepfm.resim.run import Progress
+
+    place = location(folder)
+    header = manifest.read_header(place)
+    n_events, variations, n_shards = (header.get(name) for name in ("n_events", "variations", "n_shards"))
+    if not isinstance(n_events, int) or not isinstance(variations, list) or not isinstance(n_shards, int):
+        msg = f"{folder}: {manifest.HEADER} does not say how large the campaign is; run it again, then watch it."
+        raise CampaignError(msg)
+    with progress_bar(n_events, len(variations)) as report:
+        n_seen = -1
+        while n_seen < n_shards:
+            done = Progress(n_shards)
+            for record in manifest.read(place):
+                done.add(record)
+            report(done)
+            if done.n_shards_done > n_seen and not sys.stderr.isatty():
+                print(f"{done.n_shards_done:,} of {n_shards:,} shards, {done.n_views:,} views, {done.n_jets:,} jets")
+            n_seen = done.n_shards_done
+            if n_seen < n_shards:
+                time.sleep(_WATCH_SECONDS)
+
+
+def plan(campaign: "Campaign", folder: str, estimates: "Sequence[Estimate]", workers: int | None) -> dict[str, Any]:
     """What `--dry-run` answers: the size of a campaign, and its time on some workers."""
     from hepfm.resim.executors import n_cores
 
     workers = workers or n_cores()
     return {
-        "folder": str(folder),
+        "folder": folder,
         "digest": campaign.digest,
         "n_events": campaign.n_events,
-        "n_tasks": campaign.n_tasks,
+        "n_shards": campaign.n_shards,
         "workers": workers,
         # Workers start at the same time, and each starts every variation.
         "seconds": sum(e.seconds for e in estimates) / workers + sum(e.start_seconds for e in estimates),
@@ -91,7 +150,7 @@ def print_plan(plan: dict[str, Any], campaign: "Campaign") -> None:
     ]
     print_table(("variation", "ms/view", "jets/view", "core time", "disk"), rows)
     time, space = duration(plan["seconds"]), size(plan["bytes"])
-    print(f"{plan['n_tasks']:,} tasks on {plan['workers']} workers: about {time}, {space}.")
+    print(f"{plan['n_shards']:,} shards on {plan['workers']} workers: about {time}, {space}.")
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -101,14 +160,15 @@ def print_summary(summary: dict[str, Any]) -> None:
             name,
             f"{v['n_events']:,}",
             f"{v['n_jets']:,}",
-            f"{v['n_missing']:,}",
+            f"{v['n_rejected']:,}",
+            f"{v['n_crashed']:,}",
             f"{v['n_without_jet']:,}",
             f"{v['ms_a_view']:.1f}",
             size(v["n_bytes"]),
         )
         for name, v in summary["variations"].items()
     ]
-    columns = ("variation", "views", "jets", "rejected", "without jet", "ms/view", "size")
+    columns = ("variation", "views", "jets", "rejected", "crashed", "without jet", "ms/view", "size")
     print_table(columns, variations)
     processes = [
         (

@@ -10,7 +10,7 @@ from PIL import Image
 import hepfm
 from hepfm.cards.figures import draw_views, frozen_prongs
 from hepfm.errors import HepfmError, InputError
-from hepfm.resim.tasks import hard_events
+from hepfm.resim.frozen import hard_events
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eight_views.py"
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import file_digest
-from hepfm.resim.campaign import Campaign, check, check_files, plan
+from hepfm.resim.campaign import Campaign, check, check_files
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS
 from hepfm.resim.generator import Beams
+from hepfm.resim.planning import plan
 from hepfm.resim.processes import PRESETS, PROCESSES, Process
 from hepfm.resim.variations import VARIATIONS, Variation
 
@@ -109,10 +110,11 @@ def test_tasks_cover_each_event_once_a_variation(
     for task in tasks:
         chunk = task.chunk
         assert 0 < chunk.stop - chunk.start <= chunk_events
-        seen[task.view] += campaign.event_ids(chunk.process, chunk.start, chunk.stop).tolist()
+        assert task.views == (task.views[0],), "catalogue variations share nothing"
+        seen[task.views[0]] += campaign.event_ids(chunk.process, chunk.start, chunk.stop).tolist()
     assert all(sorted(ids) == list(range(n_events)) for ids in seen.values())
-    assert len(tasks) == campaign.n_tasks
-    assert len({campaign.shard_path(task) for task in tasks}) == len(tasks)
+    assert len(tasks) == campaign.n_shards
+    assert len({campaign.shard_path(task.chunk, task.views[0]) for task in tasks}) == len(tasks)
     assert sorted({task.chunk.number for task in tasks}) == list(range(len(tasks) // n_variations))
 
 
@@ -137,7 +139,7 @@ def test_event_ids_stay_exact_at_the_largest_campaign() -> None:
 def test_processes_take_turns_and_slow_variations_start_first() -> None:
     tasks = list(a_campaign(120, 2, 3, chunk_events=30).tasks())
     assert [t.chunk.process for t in tasks] == [0, 0, 0, 1, 1, 1] * 2
-    assert [t.view for t in tasks] == [2, 1, 0] * 4
+    assert [t.views for t in tasks] == [(2,), (1,), (0,)] * 4
 
 
 # The digest: the same for the same dataset, another for every other.
@@ -413,7 +415,7 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     assert "cannot read" in refusal(variations="1", lhe=[tmp_path])
     (tmp_path / "sub").mkdir()
     same = [lhe_file(tmp_path / "a.lhe", 1), lhe_file(tmp_path / "sub" / "a.lhe", 2)]
-    assert "same name" in refusal(variations="1", lhe=same)
+    assert "process 'a' is there twice" in refusal(variations="1", lhe=same)
     good = lhe_file(tmp_path / "good.lhe", 2)
     assert "n_events is 0" in refusal(n_events=0, variations="1", lhe=[good])
     assert "n_events is -3" in refusal(n_events=-3, variations="1", lhe=[good])

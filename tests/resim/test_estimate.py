@@ -11,8 +11,8 @@ from hepfm.errors import GeneratorError
 from hepfm.resim import Campaign, plan
 from hepfm.resim.estimate import Estimate, estimate
 from hepfm.resim.hard import read_block
-from hepfm.resim.summary import summarise
 from hepfm.resim.variations import Variation
+from hepfm.summary import summarise
 
 
 @pytest.fixture(scope="module")

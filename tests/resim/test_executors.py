@@ -1,5 +1,7 @@
 """Where tasks run: a real Dask cluster gives what local processes give."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +9,10 @@ import pytest
 from distributed import Client, LocalCluster
 
 from hepfm import manifest
-from hepfm.errors import InputError
+from hepfm.errors import HepfmError, InputError
 from hepfm.resim import Campaign, run
 from hepfm.resim.executors import executor_named
+from hepfm.resim.run import Progress
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -50,3 +53,44 @@ def test_executor_that_cannot_be_is_one_clear_error(name: str, scheduler: str | 
     with pytest.raises(InputError, match=words) as raised, executor_named(name, scheduler, 1):
         pass
     assert "\n" not in str(raised.value)
+
+
+def test_dask_worker_killed_in_the_middle_changes_nothing(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign, folder = small_campaign
+    killed: list[int] = []
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        executor_named("dask", cluster.scheduler_address, None) as (executor, size),
+    ):
+
+        def kill_a_worker(progress: Progress) -> None:
+            if progress.n_shards_done in (1, 3):
+                pid = next(nanny.pid for nanny in cluster.workers.values() if nanny.pid)
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+        records = run(campaign, tmp_path / "c", executor, workers=size, report=kill_a_worker)
+    assert len(killed) == 2
+    assert not any(record.crashed for record in records)
+    assert digests(tmp_path / "c") == digests(folder)
+
+
+def test_dask_scheduler_that_goes_away_is_one_clear_error_and_what_is_finished_stays(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+
+        def close(progress: Progress) -> None:
+            if progress.n_shards_done == 2:
+                cluster.close()
+
+        with (
+            pytest.raises(HepfmError, match="again") as raised,
+            executor_named("dask", cluster.scheduler_address, None) as (executor, size),
+        ):
+            run(campaign, tmp_path / "c", executor, workers=size, report=close)
+    assert "\n" not in str(raised.value)
+    done = digests(tmp_path / "c")
+    assert len(done) >= 2
+    assert done.items() <= digests(folder).items()

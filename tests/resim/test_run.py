@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,10 +27,11 @@ from hepfm.manifest import ShardRecord
 from hepfm.resim import Campaign, plan, run
 from hepfm.resim.check import check_campaign
 from hepfm.resim.folder import CAMPAIGN_FILE
+from hepfm.resim.frozen import hard_events
 from hepfm.resim.hard import EVENT_COLUMNS, PARTICLE_COLUMNS, read_block
+from hepfm.resim.repair import repair
 from hepfm.resim.run import Progress
-from hepfm.resim.tasks import hard_events
-from hepfm.resim.views import simulate_view
+from hepfm.resim.views import simulate_views
 from hepfm.schema import COLUMNS, JET_CLASSES
 from hepfm.table import JetTable
 
@@ -52,6 +55,11 @@ def assert_identical(first: JetTable, second: JetTable) -> None:
         assert ours.keys() == theirs.keys()
         for name in ours:
             assert ours[name].tolist() == theirs[name].tolist(), name
+
+
+def shard_paths(campaign: Campaign) -> list[str]:
+    """The paths of all shards, by chunk and view."""
+    return [campaign.shard_path(chunk, view) for chunk in campaign.chunks() for view in range(len(campaign.variations))]
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -81,7 +89,7 @@ def copy(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> tuple[Campaig
 def test_finished_campaign_has_every_shard_recorded_as_it_is(small_campaign: tuple[Campaign, Path]) -> None:
     campaign, folder = small_campaign
     records = manifest.read(folder)
-    assert {r.path for r in records} == {campaign.shard_path(task) for task in campaign.tasks()}
+    assert {r.path for r in records} == set(shard_paths(campaign))
     on_disk = digests(folder)
     for record in records:
         assert record.sha256 == on_disk[record.path]
@@ -107,7 +115,7 @@ def test_folder_holds_what_the_design_says_and_no_temporary_file(small_campaign:
         "shards.jsonl",
         "hard/QCD-000000.lhe.gz",
         "hard/Hbb-000000.lhe.gz",
-        *(campaign.shard_path(task) for task in campaign.tasks()),
+        *shard_paths(campaign),
     }
     header = manifest.read_header(folder)
     assert header["digest"] == campaign.digest
@@ -121,10 +129,10 @@ def test_shards_hold_every_column_and_say_where_they_come_from(small_campaign: t
     table = contents(folder)
     table.validate(complete=True)
     assert {*table.columns, *table.constituents} == set(COLUMNS)
-    for task in campaign.tasks():
-        attributes = read_attributes(folder / campaign.shard_path(task))
+    for view, path in enumerate(shard_paths(campaign)[: len(campaign.variations)]):
+        attributes = read_attributes(folder / path)
         assert attributes["frozen_events"] == campaign.frozen_digest
-        assert attributes["settings"] == list(campaign.variations[task.view].settings)
+        assert attributes["settings"] == list(campaign.variations[view].settings)
         assert attributes["detector"] == "cms"
 
 
@@ -189,7 +197,8 @@ def test_single_event_alone_gives_the_rows_of_the_campaign(
     campaign, whole = two_processes_two_variations, contents(in_one_chunk)
     for process, row, view in ((0, 17, 0), (0, 124, 1), (1, 3, 1), (1, 60, 0)):
         event = hard_events(campaign, in_one_chunk, process, row, row + 1)
-        table, counts = simulate_view(event, campaign, process, view)
+        [made] = simulate_views(event, campaign, process, [view])
+        table, counts = made.table, made.counts
         event_id = campaign.event_ids(process, row, row + 1)[0]
         expected = whole.select((whole.columns["event_id"] == event_id) & (whole.columns["view"] == view))
         assert counts.n_events == event.n_events == 1
@@ -270,12 +279,14 @@ def test_frozen_events_read_from_the_folder_are_those_that_were_made(
         assert getattr(part, name).tobytes() == getattr(block.take(np.arange(5, 9)), name).tobytes()
 
 
-def test_report_comes_after_every_task_and_adds_up(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+def test_report_comes_at_the_start_and_after_every_task_and_adds_up(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
     campaign = replace(small_campaign[0], n_events=20, chunk_events=5)
     seen: list[tuple[int, int, int]] = []
-    records = run_here(campaign, tmp_path / "c", lambda p: seen.append((p.n_tasks_done, p.n_views, p.n_tasks)))
-    assert [s[0] for s in seen] == list(range(1, campaign.n_tasks + 1))
-    assert seen[-1] == (campaign.n_tasks, 40, campaign.n_tasks)
+    records = run_here(campaign, tmp_path / "c", lambda p: seen.append((p.n_shards_done, p.n_views, p.n_shards)))
+    assert [s[0] for s in seen] == list(range(campaign.n_shards + 1))
+    assert seen[-1] == (campaign.n_shards, 40, campaign.n_shards)
     assert sum(r.n_events for r in records) == 40
 
 
@@ -288,8 +299,8 @@ def test_finished_campaign_is_left_alone(copy: tuple[Campaign, Path]) -> None:
     reports: list[Progress] = []
     records = run(campaign, folder, workers=2, report=reports.append)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
-    assert reports == []
-    assert len(records) == campaign.n_tasks
+    assert [(r.n_shards_done, r.n_shards) for r in reports] == [(campaign.n_shards, campaign.n_shards)]
+    assert len(records) == campaign.n_shards
 
 
 def test_only_the_missing_shard_is_made_again_with_the_same_bytes(copy: tuple[Campaign, Path]) -> None:
@@ -298,12 +309,12 @@ def test_only_the_missing_shard_is_made_again_with_the_same_bytes(copy: tuple[Ca
     lost = "shards/quick-fsr-up/Hbb-000001.h5"
     forget(folder, lost)
     times = {p: p.stat().st_mtime_ns for p in folder.glob("shards/*/*.h5")}
-    reports: list[Progress] = []
-    run_here(campaign, folder, reports.append)
-    assert [r.n_tasks_done for r in reports] == [campaign.n_tasks]
+    reports: list[int] = []
+    run_here(campaign, folder, lambda p: reports.append(p.n_shards_done))
+    assert reports == [campaign.n_shards - 1, campaign.n_shards]
     assert digests(folder) == before
     assert all(p.stat().st_mtime_ns == time for p, time in times.items())
-    assert len(manifest.read(folder)) == campaign.n_tasks
+    assert len(manifest.read(folder)) == campaign.n_shards
 
 
 def test_shard_that_was_written_but_not_recorded_is_made_again(copy: tuple[Campaign, Path]) -> None:
@@ -314,7 +325,7 @@ def test_shard_that_was_written_but_not_recorded_is_made_again(copy: tuple[Campa
     (folder / manifest.SHARDS).write_text("".join(lines[:-1]) + torn, encoding="utf-8")
     run_here(campaign, folder)
     assert digests(folder) == before
-    assert len(manifest.read(folder)) == campaign.n_tasks
+    assert len(manifest.read(folder)) == campaign.n_shards
 
 
 def test_frozen_events_that_were_lost_are_made_again(copy: tuple[Campaign, Path]) -> None:
@@ -326,25 +337,47 @@ def test_frozen_events_that_were_lost_are_made_again(copy: tuple[Campaign, Path]
     assert digests(folder) == before
 
 
-def test_killed_worker_is_one_clear_error_and_running_again_gives_the_same_bytes(
-    small_campaign: tuple[Campaign, Path], tmp_path: Path
-) -> None:
+def workers() -> list[psutil.Process]:
+    """The worker processes of this one."""
+    return [c for c in psutil.Process().children() if any("spawn_main" in word for word in c.cmdline())]
+
+
+def test_killed_workers_are_replaced_and_change_nothing(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
     campaign, folder = small_campaign
 
-    def kill_a_worker(_: Progress) -> None:
-        workers = [
-            child for child in psutil.Process().children() if any("spawn_main" in word for word in child.cmdline())
-        ]
-        os.kill(workers[0].pid, signal.SIGKILL)
+    def kill_a_worker(progress: Progress) -> None:
+        if progress.n_shards_done in (2, 5):
+            os.kill(workers()[0].pid, signal.SIGKILL)
 
-    with pytest.raises(CampaignError, match="worker process died") as raised:
-        run(campaign, tmp_path / "c", workers=1, report=kill_a_worker)
-    assert "Run the same command again" in str(raised.value)
-    n_done = len(manifest.read(tmp_path / "c"))
-    assert 1 <= n_done < campaign.n_tasks
-    run_here(campaign, tmp_path / "c")
+    records = run(campaign, tmp_path / "c", workers=2, report=kill_a_worker)
+    assert len(records) == campaign.n_shards
+    assert not any(record.crashed for record in records), "no event is to blame"
     assert digests(tmp_path / "c") == digests(folder)
     assert not list((tmp_path / "c").rglob("*.tmp"))
+
+
+def test_workers_that_die_again_and_again_are_one_clear_error(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    stop = threading.Event()
+
+    def kill_all() -> None:
+        while not stop.wait(0.05):
+            for process in workers():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        with pytest.raises(CampaignError, match="worker processes die again and again") as raised:
+            run(small_campaign[0], tmp_path / "c", workers=1)
+    finally:
+        stop.set()
+        killer.join()
+    assert "run the same command again" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert manifest.read(tmp_path / "c") == []
 
 
 def test_interrupted_run_leaves_no_worker_behind_and_goes_on(
@@ -501,7 +534,7 @@ def test_real_file_runs_through_the_whole_chain(shared: Path, tmp_path: Path, qu
     campaign = plan(40, quick_variations, lhe=[shared / "data" / name], seed=5)
     run_here(campaign, tmp_path / "c")
     records = manifest.read(tmp_path / "c")
-    assert len(records) == campaign.n_tasks
+    assert len(records) == campaign.n_shards
     assert sum(r.n_missing for r in records) == 0
     if name.startswith("powheg"):
         return  # six events, none with a jet above 20 GeV within the acceptance for sure
@@ -541,14 +574,16 @@ def test_finished_campaign_needs_its_files_no_more_and_an_unfinished_one_says_so
     campaign = plan(10, quick_variations, lhe=[source])
     run_here(campaign, tmp_path / "c")
     source.unlink()
-    assert len(run_here(Campaign.from_toml(tmp_path / "c" / CAMPAIGN_FILE), tmp_path / "c")) == campaign.n_tasks
+    assert len(run_here(Campaign.from_toml(tmp_path / "c" / CAMPAIGN_FILE), tmp_path / "c")) == campaign.n_shards
     assert check_campaign(tmp_path / "c").problems == []
     with pytest.raises(InputError, match="cannot read"):
         run_here(campaign, tmp_path / "other")
     assert not (tmp_path / "other").exists()
     next((tmp_path / "c" / "hard").iterdir()).unlink()
+    before = digests(tmp_path / "c")
     with pytest.raises(InputError, match="cannot read"):
-        run_here(campaign, tmp_path / "c")
+        repair(tmp_path / "c")
+    assert digests(tmp_path / "c") == before
 
 
 def test_truncated_file_names_the_event_and_what_was_simulated_stays(

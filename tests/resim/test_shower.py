@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hepfm.resim.campaign import plan
 from hepfm.resim.generator import Beams, pythia_seeds
 from hepfm.resim.hard import (
     EVENT_COLUMNS,
@@ -18,9 +17,10 @@ from hepfm.resim.hard import (
     generate,
 )
 from hepfm.resim.particles import Particles
+from hepfm.resim.planning import plan
 from hepfm.resim.shower import Showered, shower, start_generator
 from hepfm.resim.variations import VARIATIONS
-from hepfm.resim.views import simulate_view
+from hepfm.resim.views import simulate_views
 from hepfm.schema import JET_FLAVOURS
 
 QUICK = ("PartonLevel:MPI = off",)
@@ -168,7 +168,7 @@ def test_frozen_events_are_left_as_they_were(frozen: Callable[..., HardEvents]) 
 @pytest.mark.parametrize("process", ["QCD", "H4q", "Tbl"])
 def test_pythia_takes_the_frozen_particles_as_they_are(frozen: Callable[..., HardEvents], process: str) -> None:
     events = frozen(process).take(np.arange(10))
-    pythia, feed = start_generator(QUICK, events.beams)
+    pythia, feed, _ = start_generator(QUICK, events.beams)
     feed.load(feed_entries(events, pythia_seeds(1, "quick", events.event_id)))
     for rows in events.particle_rows():
         assert pythia.next()
@@ -253,8 +253,9 @@ def test_event_that_fails_once_is_tried_again_with_other_random_numbers(
 def test_rejected_events_are_counted_and_leave_no_rows(frozen: Callable[..., HardEvents]) -> None:
     campaign = plan(20, "mpi-off", "Hbb", seed=1)
     events = frozen("Hbb").take(np.arange(20))
-    sound, _ = simulate_view(events, campaign, 0, 0)
-    table, counts = simulate_view(damaged(events, 7, "colour"), campaign, 0, 0)
+    sound = simulate_views(events, campaign, 0, [0])[0].table
+    [made] = simulate_views(damaged(events, 7, "colour"), campaign, 0, [0])
+    table, counts = made.table, made.counts
     assert counts.missing == [7]
     assert counts.n_retried == 4
     expected = sound.select(sound.columns["event_id"] != 7)
@@ -268,7 +269,8 @@ def test_rejected_events_are_counted_and_leave_no_rows(frozen: Callable[..., Har
 def test_view_of_rejected_events_alone_is_empty_and_counted(frozen: Callable[..., HardEvents]) -> None:
     campaign = plan(20, "mpi-off", "Hbb", seed=1)
     events = damaged(frozen("Hbb").take(np.arange(1)), 0, "colour")
-    table, counts = simulate_view(events, campaign, 0, 0)
+    [made] = simulate_views(events, campaign, 0, [0])
+    table, counts = made.table, made.counts
     table.validate(complete=True)
     assert table.n_jets == 0
     assert counts.missing == [0]

@@ -109,8 +109,8 @@ def frozen_prongs(folder: Path | str, event_id: int, jet_index: int = 0) -> tupl
     # Pythia is imported with these; a figure of a dataset without its campaign does not need it.
     from hepfm.resim.campaign import Campaign
     from hepfm.resim.folder import CAMPAIGN_FILE
+    from hepfm.resim.frozen import hard_events
     from hepfm.resim.labels import find_targets
-    from hepfm.resim.tasks import hard_events
 
     folder = Path(folder)
     campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)

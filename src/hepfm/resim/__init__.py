@@ -5,8 +5,10 @@
 >>> run(campaign, "resim-jets")  # doctest: +SKIP
 """
 
-from hepfm.resim.campaign import Campaign, plan
+from hepfm.resim.campaign import Campaign
 from hepfm.resim.folder import extend
+from hepfm.resim.planning import plan
+from hepfm.resim.repair import repair
 from hepfm.resim.run import run
 
-__all__ = ["Campaign", "extend", "plan", "run"]
+__all__ = ["Campaign", "extend", "plan", "repair", "run"]

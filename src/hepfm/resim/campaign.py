@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,21 +15,19 @@ from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import file_digest
-from hepfm.formats.lhe import scan
 from hepfm.formats.toml import read_toml
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS
-from hepfm.resim.generator import Beams, check_settings
-from hepfm.resim.processes import FILES, Process, resolve_processes
-from hepfm.resim.variations import Variation, resolve_variations, variation_from
+from hepfm.resim.external import check_command
+from hepfm.resim.generator import Beams, check_hadronisation, check_settings
+from hepfm.resim.processes import Process
+from hepfm.resim.variations import FREEZE_POINTS, Variation, variation_from
 from hepfm.schema import JET_CLASSES, unknown_name
 
-_BLOCK_EVENTS = 1000
+BLOCK_EVENTS = 1000
+"""Frozen events a file; fixed, so that they do not depend on how the work is divided."""
 _MAX_EVENTS = 10**15
 _MAX_SEED = 2**63 - 1
-_BELOW_SCALUP = ("SpaceShower:pTmaxMatch = 1", "TimeShower:pTmaxMatch = 1")
-_MERGED = "the file was made for multi-jet merging, which is not applied: samples of different multiplicity overlap."
-_FROM_POWHEG = "POWHEG events are showered from SCALUP down, without POWHEG's own veto on harder emissions."
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,17 @@ class Campaign:
     selection: JetSelection
     match_radius: float
     beams: Beams = field(default_factory=Beams)
-    chunk_events: int = _BLOCK_EVENTS
+    chunk_events: int = BLOCK_EVENTS
 
     @property
     def from_files(self) -> bool:
-        """Whether the frozen events come from Les Houches files."""
-        return self.processes[0].lhe is not None
+        """Whether the events come from files, Les Houches or HepMC."""
+        return self.processes[0].n_available is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the events come with their hadrons, from HepMC files."""
+        return self.processes[0].hepmc is not None
 
     @property
     def digest(self) -> str:
@@ -74,11 +78,10 @@ class Campaign:
         return _digest(settings)
 
     def _settings(self) -> dict[str, Any]:
-        """Everything but what only people read: descriptions, and where a file of known contents lies."""
+        """Everything that decides on the dataset, and is not what every campaign has by default."""
         settings = asdict(self)
-        for table in (*settings["processes"], *settings["variations"]):
-            for key in ("description", "citation", "note", "lhe"):
-                table.pop(key, None)
+        settings["processes"] = [what_decides(p) for p in self.processes]
+        settings["variations"] = [what_decides(v) for v in self.variations]
         return settings
 
     def differences(self, other: Self) -> list[str]:
@@ -112,37 +115,61 @@ class Campaign:
                     yield Chunk(number, process, start, stop)
                     number += 1
 
+    @cached_property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The views that share a shower (or hadrons), by number; each a task for every chunk."""
+        groups: dict[int, list[int]] = {}
+        for view in range(len(self.variations)):
+            groups.setdefault(self.root_of(view), []).append(view)
+        return tuple(tuple(views) for _, views in sorted(groups.items()))
+
+    def base_of(self, view: int) -> int | None:
+        """Number of the view whose shower or hadrons a view keeps; None if it starts from the hard process."""
+        variation = self.variations[view]
+        if variation.is_independent:
+            return None
+        return [v.name for v in self.variations].index(variation.base)
+
+    def root_of(self, view: int) -> int:
+        """Number of the view, simulated from the hard process on, that a view keeps something of in the end."""
+        base = self.base_of(view)
+        return view if base is None else self.root_of(base)
+
+    def settings_of(self, view: int) -> tuple[str, ...]:
+        """Pythia settings of a view, with those of the shower that it keeps."""
+        base = self.base_of(view)
+        return (*(self.settings_of(base) if base is not None else ()), *self.variations[view].settings)
+
     def tasks(self) -> Iterator["Task"]:
-        """All tasks, each a chunk under a variation; slow variations, last in the list, start first."""
+        """All tasks: each chunk under each group; slow variations, last in the list, start first."""
         for chunk in self.chunks():
-            for view in reversed(range(len(self.variations))):
-                yield Task(chunk, view)
+            for views in reversed(self.groups):
+                yield Task(chunk, views)
 
     @property
-    def n_tasks(self) -> int:
-        """How many tasks there are."""
+    def n_shards(self) -> int:
+        """How many shards there are: one a chunk and variation."""
         chunks = sum(math.ceil(self.events_of(p) / self.chunk_events) for p in range(len(self.processes)))
         return chunks * len(self.variations)
 
-    def shard_path(self, task: "Task") -> str:
-        """Path of a task's shard, relative to the campaign folder."""
-        chunk = task.chunk
+    def shard_path(self, chunk: "Chunk", view: int) -> str:
+        """Path of the shard of a chunk under a variation, relative to the campaign folder."""
         name = self.processes[chunk.process].name
-        return f"shards/{self.variations[task.view].name}/{name}-{chunk.start // self.chunk_events:06d}.h5"
+        return f"shards/{self.variations[view].name}/{name}-{chunk.start // self.chunk_events:06d}.h5"
 
     def block_path(self, process: int, block: int) -> str:
         """Path of a block of frozen events, relative to the campaign folder."""
         return f"hard/{self.processes[process].name}-{block:06d}.lhe.gz"
 
+    def blocks_of(self, chunk: "Chunk") -> dict[str, int]:
+        """Paths and numbers of the blocks that hold a chunk's frozen events; at least that of its start."""
+        size, last = BLOCK_EVENTS, max(chunk.start, chunk.stop - 1)
+        return {self.block_path(chunk.process, b): b for b in range(chunk.start // size, last // size + 1)}
+
     @property
     def notes(self) -> list[str]:
         """What the user should know before running."""
         return [f"{p.name}: {p.note}" for p in self.processes if p.note]
-
-    @property
-    def block_events(self) -> int:
-        """Frozen events a file; fixed, so that they do not depend on how the work is divided."""
-        return _BLOCK_EVENTS
 
     def to_toml(self) -> str:
         """The campaign as TOML, which `from_toml` reads back."""
@@ -184,66 +211,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk under the variation number `view`; its result is one shard."""
+    """A chunk under the variations number `views`, which share what they keep; its result is a shard each."""
 
     chunk: Chunk
-    view: int
-
-
-def plan(
-    n_events: int | None = None,
-    variations: str = "8",
-    processes: str = "rs3l",
-    *,
-    lhe: Sequence[Path | str] = (),
-    detector: str = "cms",
-    seed: int = 1,
-    chunk_events: int | None = None,
-    jet_pt: tuple[float | None, float | None] = (None, None),
-) -> Campaign:
-    """Resolve what a user asks for into a campaign, and check all of it.
-
-    Args:
-        n_events: frozen events in all; by default 10,000, or all events of the files.
-        variations: a number of the default list, names, or TOML files, separated by commas.
-        processes: `rs3l`, `jetclass`, or names of the catalogue; not used with `lhe`.
-        lhe: Les Houches files that hold the frozen events.
-        detector: `none`, `cms` or `jetclass`.
-        seed: of all random numbers.
-        chunk_events: events a task; by default chosen from `n_events`.
-        jet_pt: least and largest jet pt in GeV, instead of the preset's.
-
-    Raises:
-        InputError: something in it is unknown, out of range or unreadable; the message says what to do.
-    """
-    if lhe:
-        preset = FILES
-        sources = _files([Path(path) for path in lhe])
-        available = sum(p.n_available or 0 for p in sources)
-        n_events = available if n_events is None else min(n_events, available)
-    else:
-        sources, preset = resolve_processes(processes)
-        pt_hat = f"PhaseSpace:pTHatMin = {preset.pt_hat_min:g}"
-        sources = tuple(Process(**{**vars(p), "settings": (*p.settings, pt_hat)}) for p in sources)
-        n_events = 10_000 if n_events is None else n_events
-    low, high = jet_pt
-    selection = {
-        **asdict(preset.selection),
-        **({} if low is None else {"pt_min": low}),
-        **({} if high is None else {"pt_max": high}),
-    }
-    campaign = Campaign(
-        n_events=n_events,
-        processes=sources,
-        variations=resolve_variations(variations),
-        seed=seed,
-        detector=detector,
-        selection=JetSelection(**selection),
-        match_radius=preset.match_radius,
-        chunk_events=_chunk_events(n_events) if chunk_events is None else chunk_events,
-    )
-    check(campaign)
-    return campaign
+    views: tuple[int, ...]
 
 
 def check(campaign: Campaign) -> None:
@@ -280,22 +251,52 @@ def check(campaign: Campaign) -> None:
         if process.label is not None and process.label not in JET_CLASSES:
             raise InputError(unknown_name(f"label of process '{process.name}'", str(process.label), JET_CLASSES))
         check_settings((*process.settings, *process.shower_settings), f"process '{process.name}'")
-    for variation in campaign.variations:
-        check_settings(variation.settings, f"variation '{variation.name}'")
+    for view, variation in enumerate(campaign.variations):
+        _check_variation(campaign, view, variation)
 
 
 def check_files(campaign: Campaign) -> None:
-    """Check that a campaign's Les Houches files are those that it was planned with.
+    """Check that a campaign's files are those that it was planned with.
 
-    Not needed once their events are frozen in the campaign folder.
+    Not needed for Les Houches files whose events are frozen in the campaign folder.
 
     Raises:
         InputError: a file cannot be read, or has changed.
     """
     for process in campaign.processes:
-        if process.lhe is not None and _sha256(Path(process.lhe)) != process.sha256:
-            msg = f"{process.lhe} is not the file that the campaign was made from. Give that file again."
+        path = process.lhe or process.hepmc
+        if path is not None and digest_of(Path(path)) != process.sha256:
+            msg = f"{path} is not the file that the campaign was made from. Give that file again."
             raise InputError(msg)
+
+
+def _check_variation(campaign: Campaign, view: int, variation: Variation) -> None:
+    owner = f"variation '{variation.name}'"
+    check_settings(variation.settings, owner)
+    if variation.detector and variation.detector not in DETECTORS:
+        raise InputError(unknown_name(f"detector of {owner}", variation.detector, DETECTORS))
+    if variation.external:
+        check_command(variation.external, owner)
+    if campaign.is_finished and variation.is_independent and (view or len(what_decides(variation)) > 1):
+        msg = f"{owner} cannot be simulated from finished events, of which only the detector can be run again."
+        raise InputError(msg)
+    if variation.is_independent:
+        return
+    base = next((v for v in campaign.variations if v.name == variation.base), None)
+    if base is None:
+        msg = f"{owner} keeps the {variation.kept} of '{variation.base}', which is not in the list. Add it."
+        raise InputError(msg)
+    if FREEZE_POINTS.index(base.freeze) >= FREEZE_POINTS.index(variation.freeze):
+        msg = f"{owner} keeps the {variation.kept} of '{base.name}', which is not made anew there either."
+        raise InputError(msg)
+    if variation.freeze == "shower":
+        if base.external or base.hepmc:
+            msg = f"{owner} keeps the shower of '{base.name}', another generator's. Its hadrons can be kept."
+            raise InputError(msg)
+        check_hadronisation(variation.settings, base.settings, owner)
+    elif variation.settings:
+        msg = f"{owner}: setting '{variation.settings[0]}' has no effect on kept hadrons. Leave it out."
+        raise InputError(msg)
 
 
 def _check_names(kind: str, names: list[str]) -> None:
@@ -309,41 +310,17 @@ def _check_names(kind: str, names: list[str]) -> None:
             raise InputError(msg)
 
 
+def what_decides(part: Process | Variation) -> dict[str, Any]:
+    """The settings of a process or variation that decide on the dataset, as far as they are not the default."""
+    described = {"description", "citation", "note"}
+    if isinstance(part, Process):
+        described |= {"lhe", "hepmc"}  # where the file lies; its sha256 says what it holds
+    values = {f.name: (getattr(part, f.name), f.default) for f in fields(part) if f.name not in described}
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
 def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _chunk_events(n_events: int) -> int:
-    """Tasks of some seconds, yet enough of them to keep the workers of a small campaign busy."""
-    return min(_BLOCK_EVENTS, max(50, n_events // 16))
-
-
-def _files(paths: list[Path]) -> tuple[Process, ...]:
-    sources = []
-    for path in paths:
-        name = path.name.removesuffix(".gz").removesuffix(".lhe")
-        summary = scan(path)
-        if summary.n_events == 0:
-            msg = f"{path} holds no events. Expected a Les Houches file, plain or gzipped."
-            raise InputError(msg)
-        notes = {_MERGED: summary.is_merged, _FROM_POWHEG: summary.from_powheg}
-        sources.append(
-            Process(
-                name,
-                # The hardest emission of a POWHEG event is its own: the shower must start below it.
-                shower_settings=_BELOW_SCALUP if summary.from_powheg else (),
-                lhe=str(path.resolve()),
-                n_available=summary.n_events,
-                sha256=_sha256(path),
-                description=f"events of {path.name}",
-                note=" ".join(note for note, applies in notes.items() if applies),
-            )
-        )
-    names = [p.name for p in sources]
-    if len(set(names)) < len(names):
-        msg = f"two files have the same name: {', '.join(names)}. Rename one: it becomes the process' name."
-        raise InputError(msg)
-    return tuple(sources)
 
 
 def _process_from(table: dict[str, Any]) -> Process:
@@ -352,7 +329,12 @@ def _process_from(table: dict[str, Any]) -> Process:
     return Process(**values)
 
 
-def _sha256(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """sha256 of a file that a user gave.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         return file_digest(path)
     except OSError as error:

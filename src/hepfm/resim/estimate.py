@@ -5,13 +5,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from hepfm.manifest import ShardRecord
 from hepfm.resim.campaign import Campaign
-from hepfm.resim.summary import summarise
-from hepfm.resim.tasks import hard_events, run_task, tasks_with_frozen_events
-from hepfm.resim.views import simulate_view
+from hepfm.resim.frozen import tasks_with_frozen_events
+from hepfm.resim.tasks import run_task
+from hepfm.summary import summarise
 
 _PILOT_EVENTS = 20
 
@@ -42,35 +40,36 @@ def estimate(campaign: Campaign) -> list[Estimate]:
     n_sources = 1 if campaign.from_files else len(campaign.processes)
     n_pilot = min(campaign.n_events, _PILOT_EVENTS * n_sources)
     pilot = replace(campaign, n_events=n_pilot, chunk_events=_PILOT_EVENTS)
-    records: dict[int, list[ShardRecord]] = {view: [] for view in range(len(pilot.variations))}
-    starts: dict[int, float] = {}
+    names = [v.name for v in pilot.variations]
+    records: dict[str, list[ShardRecord]] = {name: [] for name in names}
+    starts = dict.fromkeys(names, 0.0)
     empty_bytes = 0
     with tempfile.TemporaryDirectory() as folder:
         for task in tasks_with_frozen_events(pilot, Path(folder)):
-            chunk = task.chunk
-            if not records[task.view]:
+            chunk, first_name = task.chunk, names[task.views[0]]
+            if not records[first_name]:
                 # Starting Pythia and compiling happen once a worker, not once a view.
-                first = hard_events(pilot, folder, chunk.process, chunk.start, chunk.stop).take(np.arange(1))
+                one_event = replace(task, chunk=replace(chunk, stop=chunk.start + 1))
                 before = time.perf_counter()
-                simulate_view(first, pilot, chunk.process, task.view)
-                starts[task.view] = time.perf_counter() - before
+                run_task(pilot, folder, one_event)
+                starts[first_name] = time.perf_counter() - before
             if not empty_bytes:
                 no_events = replace(task, chunk=replace(chunk, stop=chunk.start))
-                empty_bytes = run_task(pilot, folder, no_events).n_bytes
-            records[task.view].append(run_task(pilot, folder, task))
-    n_shards = campaign.n_tasks / len(campaign.variations)
-    names = [v.name for v in campaign.variations]
+                empty_bytes = run_task(pilot, folder, no_events)[0].n_bytes
+            for record in run_task(pilot, folder, task):
+                records[record.variation].append(record)
+    n_shards = campaign.n_shards / len(campaign.variations)
     summary = summarise([record for found in records.values() for record in found], names)
     estimates = []
-    for view, found in records.items():
-        cost = summary["variations"][names[view]]
+    for name, found in records.items():
+        cost = summary["variations"][name]
         n_views, seconds = cost["n_events"], cost["ms_a_view"] / 1000
         # A shard has a fixed size and a size by jet; the pilot's are nearly all fixed size.
         content = sum(r.n_bytes - empty_bytes for r in found) / n_views
         estimates.append(
             Estimate(
-                names[view],
-                starts[view],
+                name,
+                starts[name],
                 seconds,
                 cost["n_jets"] / n_views,
                 seconds * campaign.n_events,

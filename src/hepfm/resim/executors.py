@@ -3,19 +3,23 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context, parent_process
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hepfm.errors import HepfmError, InputError
+from hepfm.errors import CampaignError, HepfmError, InputError
 from hepfm.schema import unknown_name
 
 if TYPE_CHECKING:
     from distributed import Client
 
 EXECUTORS = ("local", "dask")
+# How often Dask itself repeats a task that failed, perhaps because of a file system that was busy.
+_DASK_RETRIES = 2
+_T = TypeVar("_T")
 
 
 def n_cores() -> int:
@@ -24,19 +28,66 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class LocalPool(Executor):
+    """Processes of this machine. When one dies, all are replaced, and the tasks in flight fail as lost."""
+
+    def __init__(self, workers: int) -> None:
+        """Start no process yet."""
+        self._workers = workers
+        self._pool = self._new_pool()
+
+    def submit(self, task: Callable[..., _T], /, *args: Any, **kwargs: Any) -> "Future[_T]":  # noqa: ANN401
+        """Run `task` in a worker."""
+        try:
+            return self._pool.submit(task, *args, **kwargs)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=True)
+            self._pool = self._new_pool()
+            return self._pool.submit(task, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the tasks in flight finish, and end."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+    def terminate(self) -> None:
+        """End at once."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+        self.shutdown(cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # Spawned, not forked: Pythia and numba threads do not survive a fork.
+        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_start_worker)
+
+
 @contextmanager
 def local_executor(workers: int) -> Iterator[Executor]:
     """Processes of this machine, which end with the run, however it ends."""
-    # Spawned, not forked: Pythia and numba threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = LocalPool(workers)
     try:
         yield pool
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        pool.terminate()
         raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    pool.shutdown()
+
+
+def check_alive(pool: Executor) -> None:
+    """Refuse to hand tasks to a Dask client without a scheduler, which would keep them for ever.
+
+    Raises:
+        CampaignError: the scheduler is gone.
+    """
+    client = getattr(pool, "_client", None)
+    if getattr(client, "status", "running") != "running":
+        msg = "the connection to the Dask scheduler is lost. Start it anew, then run the same command again to go on."
+        raise CampaignError(msg)
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether a task failed because its worker died, not because of what it did."""
+    # Dask's KilledWorker, by its name: Dask is imported only where it is used.
+    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ == "KilledWorker"
 
 
 @contextmanager
@@ -63,7 +114,7 @@ def executor_named(name: str, scheduler: str | None, workers: int | None) -> Ite
             yield pool, n_workers
     else:
         with _dask_client(scheduler, n_workers) as client:
-            yield client.get_executor(pure=False), max(1, sum(client.nthreads().values()))
+            yield client.get_executor(pure=False, retries=_DASK_RETRIES), max(1, sum(client.nthreads().values()))
 
 
 @contextmanager

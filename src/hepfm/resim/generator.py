@@ -18,6 +18,19 @@ _RESERVED = (
     *("beams:", "random:", "main:", "leshouches:", "next:", "init:", "print:"),
     *("processlevel:", "partonlevel:all"),
 )
+# What acts after the parton level, from the event record alone. Ropewalk and ClosePacking look back at the
+# multiparton interactions, which a kept shower no longer knows.
+_HADRONISATION = (
+    *("stringz:", "stringpt:", "stringflav:", "stringfragmentation:", "ministringfragmentation:"),
+    *("fragmentationsystems:", "fragmentation:", "hadronlevel:", "boseeinstein:", "deuteronproduction:"),
+    *("particledecays:", "taudecays:", "particledata:"),
+)
+_NEEDS_PARTON_LEVEL = ("ropewalk:", "closepacking:")
+# The least that lets Pythia come to the hadron level, where the kept partons take the place of these.
+_NO_PARTON_LEVEL = (
+    *("PartonLevel:MPI = off", "PartonLevel:ISR = off", "PartonLevel:FSR = off", "PartonLevel:Remnants = off"),
+    "PartonShowers:model = 1",
+)
 _QUIET = ("Print:quiet = on", "Print:verbosity = 0")
 # Particles with c·tau above 10 mm reach the detector undecayed, as in CMS; the jetclass preset decays them.
 _STABLE = ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10.")
@@ -78,6 +91,32 @@ def check_settings(settings: Iterable[str], owner: str) -> None:
             raise InputError(msg)
 
 
+def check_hadronisation(settings: Iterable[str], base: Iterable[str], owner: str) -> None:
+    """Check that a kept parton shower can be hadronised under other settings.
+
+    Args:
+        settings: what differs from the settings that the shower was made with.
+        base: the settings that the shower was made with.
+        owner: what the settings belong to, for the message.
+
+    Raises:
+        InputError: a setting that acts before the hadronisation, and so would do nothing, or a model of
+            hadronisation that needs more than the partons.
+    """
+    for line in settings:
+        name = line.strip().lower()
+        if not name.startswith(_HADRONISATION) and not name.partition(":")[0].lstrip("-").isdigit():
+            msg = (
+                f"{owner}: setting '{line}' has no effect on a kept shower. Leave it out, or start from the hard "
+                'process (freeze = "hard").'
+            )
+            raise InputError(msg)
+    for line in base:
+        if line.strip().lower().startswith(_NEEDS_PARTON_LEVEL):
+            msg = f"{owner}: a shower under '{line}' cannot be kept. Start from the hard process (freeze = \"hard\")."
+            raise InputError(msg)
+
+
 @cache
 def _book_of_settings() -> pythia8mc.Pythia:
     """A Pythia that only ever reads settings; making one takes longer than checking a campaign."""
@@ -127,7 +166,9 @@ def _similar_settings(book: "pythia8mc.Settings", name: str) -> str:
     return f"Did you mean '{close[0]}'?" if close else "See Pythia's manual for the names."
 
 
-def make_pythia(settings: Sequence[str], feed: "EventFeed | None" = None) -> pythia8mc.Pythia:
+def make_pythia(
+    settings: Sequence[str], feed: "EventFeed | None" = None, hook: "PartonHook | None" = None
+) -> pythia8mc.Pythia:
     """An initialised, silent Pythia, with events of its own or those of `feed`.
 
     Raises:
@@ -144,6 +185,9 @@ def make_pythia(settings: Sequence[str], feed: "EventFeed | None" = None) -> pyt
     if feed is not None:
         feed.pythia = pythia
         pythia.setLHAupPtr(feed)
+    if hook is not None:
+        hook.pythia = pythia
+        pythia.setUserHooksPtr(hook)
     if not pythia.init():
         msg = f"Pythia cannot start with the settings {list(settings)}. Check the process, the beams and the PDF set."
         raise GeneratorError(msg)
@@ -160,12 +204,15 @@ class EventFeed(pythia8mc.LHAup):
         """Feed events of these beams."""
         super().__init__()
         self.pythia: pythia8mc.Pythia | None = None
+        self.place = -1
+        """Which of the queued events Pythia is at."""
         self._beams = beams
         self._queue: list[tuple[int, tuple[float, ...], list[tuple[float, ...]]]] = []
 
     def load(self, events: Iterable[tuple[int, tuple[float, ...], list[tuple[float, ...]]]]) -> None:
         """Queue events: (seed, (scale, alpha_qed, alpha_qcd), particle rows in `addParticle`'s order)."""
         self._queue = list(events)[::-1]
+        self.place = -1
 
     def setInit(self) -> bool:  # noqa: N802 (Pythia's name)
         """Declare the beams; every event has unit weight here, its own weight travels beside."""
@@ -180,9 +227,82 @@ class EventFeed(pythia8mc.LHAup):
         """Give Pythia the next event; False when there is none."""
         if not self._queue or self.pythia is None:
             return False
+        self.place += 1
         seed, couplings, rows = self._queue.pop()
         self.pythia.rndm.init(seed)
         self.setProcess(1, 1.0, *couplings)
         for row in rows:
             self.addParticle(*row)
         return True
+
+
+class PartonHook(pythia8mc.UserHooks):
+    """Stands between the parton level and the hadronisation of the events of a feed."""
+
+    def __init__(self, feed: EventFeed) -> None:
+        """Follow the events of a feed."""
+        super().__init__()
+        self.pythia: pythia8mc.Pythia | None = None
+        self._feed = feed
+
+    def canVetoPartonLevel(self) -> bool:  # noqa: N802 (Pythia's name)
+        """Ask to be called."""
+        return True
+
+
+class PartonKeeper(PartonHook):
+    """Keeps a copy of each event as it is before its hadronisation; changes nothing."""
+
+    def __init__(self, feed: EventFeed) -> None:
+        """Keep nothing yet."""
+        super().__init__(feed)
+        self.wanted = False
+        self._kept: dict[int, pythia8mc.Event] = {}
+
+    def take(self, n_events: int) -> "list[pythia8mc.Event | None]":
+        """The copies of the feed's last events; None for those without a parton level. They are then forgotten."""
+        kept = [self._kept.get(place) for place in range(n_events)]
+        self._kept.clear()
+        return kept
+
+    def doVetoPartonLevel(self, event: pythia8mc.Event) -> bool:  # noqa: N802 (Pythia's name)
+        """Copy the event. If its hadronisation fails, Pythia comes back with another parton level."""
+        if self.wanted:
+            self._kept[self._feed.place] = pythia8mc.Event(event)
+        return False
+
+
+class PartonReplacer(PartonHook):
+    """Replaces each event by one that was kept before its hadronisation, and sets the random state."""
+
+    def __init__(self, feed: EventFeed) -> None:
+        """Nothing to replace yet."""
+        super().__init__(feed)
+        self._kept: list[tuple[int, pythia8mc.Event]] = []
+        self._seeded = -1
+
+    def load(self, events: Iterable[tuple[int, pythia8mc.Event]]) -> None:
+        """Take (seed, event) for each of the events that the feed is loaded with."""
+        self._kept = list(events)
+        self._seeded = -1
+
+    def doVetoPartonLevel(self, event: pythia8mc.Event) -> bool:  # noqa: N802 (Pythia's names)
+        """Put the kept event in the place of Pythia's own."""
+        if self.pythia is None:
+            return True
+        place = self._feed.place
+        seed, kept = self._kept[place]
+        record = self.pythia.event
+        record.assign(kept)
+        # The copy still points to the particle data, and so to the random numbers, of the Pythia that made it.
+        record.init("(complete event)", self.pythia.particleData)
+        record.restorePtrs()
+        if place != self._seeded:  # not when Pythia only tries the same hadronisation again
+            self.pythia.rndm.init(seed)
+            self._seeded = place
+        return False
+
+
+def replacing_settings(settings: Sequence[str]) -> tuple[str, ...]:
+    """Settings for a Pythia that does nothing before the hadron level but to wait for its PartonReplacer."""
+    return (*settings, *_NO_PARTON_LEVEL)

@@ -9,7 +9,7 @@ from hepfm.schema import JET_CLASSES, unknown_name
 
 @dataclass(frozen=True)
 class Process:
-    """A source of frozen events: a process of Pythia's, or a Les Houches file.
+    """A source of frozen events: a process of Pythia's, a Les Houches file, or a HepMC file.
 
     Attributes:
         name: goes into the dataset's `process` column.
@@ -18,6 +18,7 @@ class Process:
         label: class of the jets kept (see `hepfm.schema.JET_CLASSES`); None keeps every class.
         n_targets: an event belongs to the process if it holds as many resonances (or partons) of `label`.
         lhe: path of a Les Houches file, or None.
+        hepmc: path of a HepMC file of finished events, or None.
         n_available: events in that file.
         sha256: digest of that file.
         description: for people.
@@ -31,6 +32,7 @@ class Process:
     label: str | None = None
     n_targets: int = 1
     lhe: str | None = None
+    hepmc: str | None = None
     n_available: int | None = None
     sha256: str | None = None
     description: str = ""

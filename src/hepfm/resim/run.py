@@ -1,33 +1,48 @@
 """Running a campaign: tasks on any `concurrent.futures` executor, results into the campaign folder."""
 
+import logging
 import signal
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hepfm import manifest
+from hepfm.atomic import location
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.resim.campaign import Campaign, Task
-from hepfm.resim.executors import local_executor, n_cores
+from hepfm.resim.executors import check_alive, is_loss, local_executor, n_cores
 from hepfm.resim.folder import locked, prepare
-from hepfm.resim.tasks import run_task, tasks_with_frozen_events
+from hepfm.resim.frozen import tasks_with_frozen_events
+from hepfm.resim.isolation import run_isolated
+from hepfm.resim.tasks import run_task
 
 # Tasks handed to the executor ahead of time: enough that no worker waits, few enough to stay small.
 _TASKS_AHEAD = 4
+# So often may a task be lost while no other one finishes; then something is wrong with the machine.
+_MAX_LOSSES = 5
+
+_log = logging.getLogger("hepfm.resim")
 
 
 @dataclass
 class Progress:
-    """How far a run has come; given to the `report` function after each task."""
+    """How far a campaign has come; given to the `report` function at the start and after each task."""
 
-    n_tasks: int
-    n_tasks_done: int
-    n_views: int
-    n_jets: int
-    n_missing: int
+    n_shards: int
+    n_shards_done: int = 0
+    n_views: int = 0
+    n_jets: int = 0
+    n_missing: int = 0
+
+    def add(self, record: manifest.ShardRecord) -> None:
+        """Count a finished shard."""
+        self.n_shards_done += 1
+        self.n_views += record.n_events
+        self.n_jets += record.n_jets
+        self.n_missing += record.n_missing
 
 
 def run(
@@ -40,85 +55,141 @@ def run(
 ) -> list[manifest.ShardRecord]:
     """Run a campaign, or what is left of it, into a folder.
 
+    Events that kill the generator's process are found, recorded and skipped.
+
     Args:
         campaign: what to simulate.
-        folder: the campaign folder; made if it is not there.
+        folder: the campaign folder, or its fsspec URL; made if it is not there.
         executor: runs the tasks; by default `workers` local processes.
         workers: number of processes, by default the number of cores; with an executor of your own, how
             many tasks it runs at a time.
-        report: called after each task.
+        report: called at the start and after each task.
 
     Returns:
         The records of all shards.
 
     Raises:
-        CampaignError: the folder holds another campaign, another process runs it, or a worker died.
+        CampaignError: the folder holds another campaign, another process runs it, or workers die again and
+            again.
         InputError: a Les Houches file is damaged; what was simulated before stays.
     """
-    folder = Path(folder)
     workers = workers or n_cores()
-    prepare(campaign, folder)
-    with locked(folder), nullcontext(executor) if executor else local_executor(workers) as pool:
-        return _run_in(pool, campaign, folder, workers * _TASKS_AHEAD, report)
-
-
-def _run_in(
-    pool: Executor, campaign: Campaign, folder: Path, ahead: int, report: Callable[[Progress], None] | None
-) -> list[manifest.ShardRecord]:
-    done = {record.path: record for record in manifest.read(folder)}
-    progress = Progress(
-        n_tasks=campaign.n_tasks,
-        n_tasks_done=len(done),
-        n_views=sum(r.n_events for r in done.values()),
-        n_jets=sum(r.n_jets for r in done.values()),
-        n_missing=sum(r.n_missing for r in done.values()),
-    )
-    for record in _results(pool, campaign, folder, done.keys(), ahead):
-        manifest.append(folder, record)
-        done[record.path] = record
-        progress.n_tasks_done += 1
-        progress.n_views += record.n_events
-        progress.n_jets += record.n_jets
-        progress.n_missing += record.n_missing
+    place = location(folder)
+    prepare(campaign, place)
+    with locked(place):
+        done = {record.path: record for record in manifest.read(place)}
+        progress = Progress(campaign.n_shards)
+        for record in done.values():
+            progress.add(record)
         if report is not None:
             report(progress)
+        facts = {"folder": str(folder), "n_shards": progress.n_shards, "n_shards_done": progress.n_shards_done}
+        if progress.n_shards_done == progress.n_shards:
+            _log.info("the campaign is finished: nothing is left to do", extra={"data": facts})
+            return list(done.values())
+        _log.debug("campaign starts", extra={"data": facts})
+        tasks = _Tasks(campaign, str(folder), frozenset(done))
+        with nullcontext(executor) if executor else local_executor(workers) as pool, manifest.recorder(place) as keep:
+            for records in tasks.results(pool, workers * _TASKS_AHEAD):
+                for record in records:
+                    keep(record)
+                    done[record.path] = record
+                    progress.add(record)
+                    _log_shard(record)
+                if report is not None:
+                    report(progress)
+    _log.debug("campaign ends", extra={"data": asdict(progress)})
     return list(done.values())
 
 
-def _results(
-    pool: Executor, campaign: Campaign, folder: Path, done: Collection[str], ahead: int
-) -> Iterator[manifest.ShardRecord]:
-    """Results of the tasks that are not done, as they finish; at most `ahead` are in flight."""
-    tasks = (task for task in tasks_with_frozen_events(campaign, folder) if campaign.shard_path(task) not in done)
-    pending: set[Future[manifest.ShardRecord]] = set()
-    failure: HepfmError | None = None
-    while True:
+def _log_shard(record: manifest.ShardRecord) -> None:
+    known = ("path", "n_events", "n_jets", "n_missing", "n_without_jet", "n_bytes")
+    facts = {name: getattr(record, name) for name in known} | {"seconds": round(sum(record.seconds.values()), 3)}
+    _log.debug("shard finished", extra={"data": facts})
+    if record.crashed:
+        events = ", ".join(map(str, record.crashed))
+        facts = {"path": record.path, "events": record.crashed}
+        _log.warning("%s: event %s kills the generator and is left out", record.path, events, extra={"data": facts})
+
+
+@dataclass
+class _Tasks:
+    """The tasks of a campaign that are not done, on their way through an executor.
+
+    `done` has the paths of the shards that there are; `losses` counts how often a task was lost with its worker
+    since another one finished.
+    """
+
+    campaign: Campaign
+    folder: str
+    done: Collection[str]
+    pending: "dict[Future[list[manifest.ShardRecord]], Task]" = field(default_factory=dict)
+    losses: dict[Task, int] = field(default_factory=dict)
+
+    def results(self, pool: Executor, ahead: int) -> Iterator[list[manifest.ShardRecord]]:
+        """Records of the tasks as they finish; at most `ahead` tasks are in flight."""
+        tasks = self._missing()
+        lost: deque[Task] = deque()
+        failure: HepfmError | None = None
+        while True:
+            try:
+                while len(self.pending) < ahead and (lost or failure is None):
+                    if (task := lost.popleft() if lost else next(tasks, None)) is None:
+                        break
+                    self._submit(pool, task)
+            except HepfmError as error:
+                failure = error  # what is in flight is still worth having
+            if not self.pending:
+                break
+            finished, _ = wait(self.pending, return_when=FIRST_COMPLETED)
+            losses: list[BaseException] = []
+            for future in finished:
+                task = self.pending.pop(future)
+                # A cancelled future has no exception to look at: it raises.
+                try:
+                    yield future.result()
+                    self.losses = dict.fromkeys(self.losses, 0)
+                except BaseException as error:
+                    if not is_loss(error):
+                        raise
+                    losses.append(error)
+                    lost.append(task)
+                    self.losses[task] = self.losses.get(task, 0) + 1
+            if losses:
+                self._look_into(losses)
+        if failure is not None:
+            raise failure
+
+    def _missing(self) -> Iterator[Task]:
+        for task in tasks_with_frozen_events(self.campaign, location(self.folder)):
+            views = tuple(v for v in task.views if self.campaign.shard_path(task.chunk, v) not in self.done)
+            if views:
+                yield replace(task, views=views)
+
+    def _submit(self, pool: Executor, task: Task) -> None:
+        """Hand a task over; a worker that starts with it is out of Ctrl-C's reach while it imports its libraries."""
+        check_alive(pool)
+        work = run_isolated if task in self.losses else run_task
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            while failure is None and len(pending) < ahead and (task := next(tasks, None)):
-                pending.add(_submit(pool, campaign, folder, task))
-        except HepfmError as error:
-            failure = error  # what is in flight is still worth having
-        if not pending:
-            break
-        finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-        for future in finished:
-            yield _result(future)
-    if failure is not None:
-        raise failure
+            self.pending[pool.submit(work, self.campaign, self.folder, task)] = task
+        except RuntimeError as error:  # what executors raise that are broken or shut down
+            msg = f"the executor takes no more tasks ({error}). Run the same command again to go on."
+            raise CampaignError(msg) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-
-def _submit(pool: Executor, campaign: Campaign, folder: Path, task: Task) -> "Future[manifest.ShardRecord]":
-    """Hand a task over; a worker that starts with it is out of Ctrl-C's reach while it imports its libraries."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(run_task, campaign, str(folder), task)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _result(future: "Future[manifest.ShardRecord]") -> manifest.ShardRecord:
-    try:
-        return future.result()
-    except (BrokenProcessPool, CancelledError) as error:
-        msg = "a worker process died (killed, or out of memory?). Run the same command again to go on."
-        raise CampaignError(msg) from error
+    def _look_into(self, losses: list[BaseException]) -> None:
+        """Say that tasks were lost with their worker; give up when that goes on and on."""
+        facts = {"n_tasks": len(losses), "cause": str(losses[0])}
+        _log.warning(
+            "a worker died; %d tasks that were in flight are repeated, each in a process of its own",
+            len(losses),
+            extra={"data": facts},
+        )
+        if max(self.losses.values()) > _MAX_LOSSES:
+            msg = (
+                "worker processes die again and again (killed, or out of memory?). Use fewer --workers, then run the "
+                "same command again to go on."
+            )
+            raise CampaignError(msg) from losses[0]

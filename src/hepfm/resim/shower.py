@@ -1,16 +1,25 @@
 """Parton shower, underlying event and hadronisation of frozen events, under one variation."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import awkward as ak
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hepfm.resim.generator import Beams, EventFeed, make_pythia, pythia_seeds
+from hepfm.resim.generator import (
+    Beams,
+    EventFeed,
+    PartonKeeper,
+    PartonReplacer,
+    make_pythia,
+    pythia_seeds,
+    replacing_settings,
+)
 from hepfm.resim.hard import HardEvents, feed_entries
 from hepfm.resim.particles import Particles, Ragged, charges
 from hepfm.schema import JET_FLAVOURS
@@ -63,15 +72,40 @@ class Showered:
         particles: their stable particles.
         gluons: the fate of their outgoing gluons.
         n_retried: how many more attempts than events were needed.
+        partons: the events before their hadronisation, if they were to be kept.
     """
 
     rows: NDArray[np.int64]
     particles: Particles
     gluons: Gluons
     n_retried: int
+    partons: "Partons | None" = None
+
+    def of(self, rows: NDArray[np.int64]) -> Self:
+        """What became of the HardEvents `rows` (ascending), as if there were no others; without `partons`."""
+        taken = np.flatnonzero(np.isin(self.rows, rows))
+        places = np.searchsorted(rows, self.rows[taken])
+        return type(self)(places, self.particles.take(taken), self.gluons.take(taken), 0)
 
 
-def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, stage: str) -> Showered:
+@dataclass(frozen=True)
+class Partons:
+    """Parton showers that were kept, for hadronising them again in the same process.
+
+    Attributes:
+        hard: the frozen events, S of them.
+        records: Pythia's event records at the end of the parton level.
+        origin: the Pythia that made them, whose particle data they point to.
+    """
+
+    hard: HardEvents
+    records: "list[pythia8mc.Event]"
+    origin: "pythia8mc.Pythia"
+
+
+def shower(
+    events: HardEvents, settings: tuple[str, ...], campaign_seed: int, stage: str, *, keep_partons: bool = False
+) -> Showered:
     """Shower and hadronise frozen events.
 
     The outcome of an event depends on the event, the settings, `campaign_seed` and `stage` alone,
@@ -82,20 +116,65 @@ def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, st
         settings: Pythia settings of the variation.
         campaign_seed: the campaign's seed.
         stage: the variation's name, from which its random numbers derive.
+        keep_partons: also keep the events as they are before the hadronisation.
 
     Raises:
         GeneratorError: Pythia does not start with these settings.
     """
-    pythia, feed = start_generator(settings, events.beams)
+    pythia, feed, keeper = start_generator(settings, events.beams)
+    records: dict[int, pythia8mc.Event] = {}
+
+    def attempt(rows: NDArray[np.int64], seeds: NDArray[np.int64]) -> ak.Array:
+        with _TURN:
+            feed.load(feed_entries(events.take(rows), seeds))
+            keeper.wanted = keep_partons
+            made = pythia.nextBatch(len(rows), "none")
+            records.update(zip(rows.tolist(), keeper.take(len(rows)), strict=True))
+        return made
+
+    showered = _repeat(attempt, events.event_id, campaign_seed, stage)
+    if not keep_partons:
+        return showered
+    kept = [records[row] for row in showered.rows.tolist()]
+    return replace(showered, partons=Partons(events.take(showered.rows), kept, pythia))
+
+
+def hadronise(partons: Partons, settings: tuple[str, ...], campaign_seed: int, stage: str) -> Showered:
+    """Hadronise kept parton showers again, with other random numbers and perhaps other settings.
+
+    Args:
+        partons: S kept events; the rows of the result count them.
+        settings: those that the showers were made with, and those of the hadronisation.
+        campaign_seed: the campaign's seed.
+        stage: the variation's name, from which its random numbers derive.
+
+    Raises:
+        GeneratorError: Pythia does not start with these settings.
+    """
+    pythia, feed, replacer = start_hadroniser(settings, partons.hard.beams)
+
+    def attempt(rows: NDArray[np.int64], seeds: NDArray[np.int64]) -> ak.Array:
+        with _TURN:
+            feed.load(feed_entries(partons.hard.take(rows), seeds))
+            replacer.load(zip(seeds.tolist(), (partons.records[row] for row in rows.tolist()), strict=True))
+            return pythia.nextBatch(len(rows), "none")
+
+    return _repeat(attempt, partons.hard.event_id, campaign_seed, stage)
+
+
+def _repeat(
+    attempt: Callable[[NDArray[np.int64], NDArray[np.int64]], ak.Array],
+    event_id: NDArray[np.int64],
+    campaign_seed: int,
+    stage: str,
+) -> Showered:
+    """Let Pythia try all events, and those that it rejects again with other random numbers."""
     rows, particles, gluons = [], [], []
     n_attempts = 0
-    for start in range(0, max(events.n_events, 1), _BATCH_EVENTS):
-        pending = np.arange(start, min(start + _BATCH_EVENTS, events.n_events))
-        for attempt in range(_MAX_ATTEMPTS):
-            batch = events.take(pending)
-            with _TURN:
-                feed.load(feed_entries(batch, pythia_seeds(campaign_seed, stage, batch.event_id, attempt)))
-                records = pythia.nextBatch(len(pending), "none")
+    for start in range(0, max(len(event_id), 1), _BATCH_EVENTS):
+        pending = np.arange(start, min(start + _BATCH_EVENTS, len(event_id)))
+        for number in range(_MAX_ATTEMPTS):
+            records = attempt(pending, pythia_seeds(campaign_seed, stage, event_id[pending], number))
             failed, stable, fates = _read(records)
             rows.append(pending[~failed])
             particles.append(stable)
@@ -110,19 +189,32 @@ def shower(events: HardEvents, settings: tuple[str, ...], campaign_seed: int, st
         accepted[order],
         Particles.concatenate(particles).take(order),
         Gluons.concatenate(gluons).take(order),
-        n_attempts - events.n_events,
+        n_attempts - len(event_id),
     )
 
 
 @lru_cache(maxsize=16)
-def start_generator(settings: tuple[str, ...], beams: Beams) -> tuple["pythia8mc.Pythia", EventFeed]:
+def start_generator(settings: tuple[str, ...], beams: Beams) -> "tuple[pythia8mc.Pythia, EventFeed, PartonKeeper]":
     """Start Pythia for a variation, or give the one that this process has; starting takes as long as 80 events.
 
     Raises:
         GeneratorError: Pythia does not start with these settings.
     """
     feed = EventFeed(beams)
-    return make_pythia((*_AS_FROZEN, *settings), feed), feed
+    keeper = PartonKeeper(feed)
+    return make_pythia((*_AS_FROZEN, *settings), feed, keeper), feed, keeper
+
+
+@lru_cache(maxsize=16)
+def start_hadroniser(settings: tuple[str, ...], beams: Beams) -> "tuple[pythia8mc.Pythia, EventFeed, PartonReplacer]":
+    """Start Pythia for hadronising kept showers, or give the one that this process has.
+
+    Raises:
+        GeneratorError: Pythia does not start with these settings.
+    """
+    feed = EventFeed(beams)
+    replacer = PartonReplacer(feed)
+    return make_pythia((*_AS_FROZEN, *replacing_settings(settings)), feed, replacer), feed, replacer
 
 
 def _read(records: ak.Array) -> tuple[NDArray[np.bool_], Particles, Gluons]:

@@ -1,7 +1,7 @@
 """Variations: the named settings under which a frozen event is simulated again."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,27 @@ from hepfm.errors import InputError
 from hepfm.formats.toml import read_toml
 from hepfm.schema import unknown_name
 
-FREEZE_POINTS = ("hard",)
-"""Where an event can be frozen: after the hard process with its resonance decays."""
+FREEZE_POINTS = ("hard", "shower", "hadron")
+"""What a view takes over: the hard process with its resonance decays, also the parton level, also the hadrons."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True)
 class Variation:
-    """Named settings of the generator.
+    """Named settings under which frozen events are simulated again.
 
     Attributes:
         name: lower-case letters, digits and hyphens; random numbers derive from it, so that the same
             variation gives the same views in every campaign of the same seed.
-        settings: Pythia settings, `Name = value`, on top of Pythia's defaults (Monash 2013 tune).
+        settings: Pythia settings, `Name = value`, on top of Pythia's defaults (Monash 2013 tune), or of the
+            settings of `base` where the view shares its shower.
         freeze: the freeze point, one of FREEZE_POINTS.
+        base: the variation whose shower (`freeze = "shower"`) or hadrons (`"hadron"`) are kept.
+        detector: another detector than the campaign's.
+        external: command of another generator, see `hepfm.resim.external`; Pythia is not used.
+        hepmc: folder of HepMC files that another generator made of the campaign's frozen events; Pythia is
+            not used.
         description: for people.
         citation: where the settings come from.
     """
@@ -31,16 +37,33 @@ class Variation:
     name: str
     settings: tuple[str, ...] = ()
     freeze: str = "hard"
+    base: str = "nominal"
+    detector: str = ""
+    external: str = ""
+    hepmc: str = ""
     description: str = ""
     citation: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse names that would not do as a folder or a configuration's name."""
+        """Refuse names that would not do as a folder or a configuration's name, and what contradicts itself."""
         if not _NAME.fullmatch(self.name):
             msg = f"variation name '{self.name}': expected lower-case letters, digits and hyphens, as in 'fsr-up'."
             raise InputError(msg)
         if self.freeze not in FREEZE_POINTS:
             raise InputError(unknown_name("freeze point", self.freeze, FREEZE_POINTS))
+        if (self.external or self.hepmc) and (self.settings or self.freeze != "hard" or (self.external and self.hepmc)):
+            msg = f"variation '{self.name}' is another generator's: it takes no Pythia settings and no freeze point."
+            raise InputError(msg)
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether the view starts from the hard process, and shares nothing else with another one."""
+        return self.freeze == "hard"
+
+    @property
+    def kept(self) -> str:
+        """What the view takes over, in words."""
+        return {"hard": "hard process", "shower": "shower", "hadron": "hadrons"}[self.freeze]
 
 
 # CMS CP5: values of arXiv:1903.12179, table 3, with the PDF set that Pythia itself ships (number 20,
@@ -161,6 +184,13 @@ _FURTHER = (
         citation="ATL-PHYS-PUB-2014-021",
     ),
     Variation(
+        "rehadronise",
+        freeze="shower",
+        description="nominal's parton shower, hadronised again",
+        citation="arXiv:2503.11632",
+    ),
+    Variation("redetect", freeze="hadron", description="nominal's hadrons, through the detector again"),
+    Variation(
         "rs3l-fsr-hi",
         (*_CP5, "TimeShower:renormMultFac = 0.707"),
         description="the published RS3L value: μ_R × 2^(-1/4), on tune CP5",
@@ -204,6 +234,24 @@ def resolve_variations(request: str) -> tuple[Variation, ...]:
     return tuple(chosen)
 
 
+def freeze_at(point: str, variations: tuple[Variation, ...]) -> tuple[Variation, ...]:
+    """Let all variations after the first keep its shower, or its hadrons.
+
+    Args:
+        point: a freeze point; "hard" leaves the variations as they are.
+        variations: of which the first is simulated from the hard process on.
+
+    Raises:
+        InputError: the freeze point is unknown.
+    """
+    if point not in FREEZE_POINTS:
+        raise InputError(unknown_name("freeze point", point, FREEZE_POINTS))
+    if point == "hard":
+        return variations
+    first, *others = variations
+    return (first, *(replace(v, freeze=point, base=first.name) if v.is_independent else v for v in others))
+
+
 def _first(number: str) -> tuple[Variation, ...]:
     if not number.isdecimal() or not 1 <= int(number) <= N_DEFAULT:
         msg = f"{number} variations: expected a whole number from 1 to {N_DEFAULT}, or names."
@@ -226,7 +274,7 @@ def variation_from(table: dict[str, Any], where: str) -> Variation:
     Raises:
         InputError: a key is missing, unknown, or of the wrong type; `where` names the file.
     """
-    known = {"name": str, "settings": list, "freeze": str, "description": str, "citation": str}
+    known = {f.name: list if f.name == "settings" else str for f in fields(Variation)}
     for key, value in table.items():
         if key not in known:
             raise InputError(f"{where}: {unknown_name('key of a variation', key, known)}")  # noqa: EM102
