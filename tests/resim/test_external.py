@@ -107,7 +107,7 @@ def hbb_file(tmp_path_factory: pytest.TempPathFactory, frozen: Callable[..., Har
 @pytest.fixture(scope="module")
 def external_view(frozen: Callable[..., HardEvents]) -> tuple[HardEvents, Showered]:
     """100 frozen events, showered by the external program."""
-    events = frozen("Hbb", 150).take(np.arange(100))
+    events = frozen("Hbb", 100)
     return events, shower_externally(events, PYTHIA + QUICK, 3)
 
 
