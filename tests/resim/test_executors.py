@@ -55,7 +55,9 @@ def test_executor_that_cannot_be_is_one_clear_error(name: str, scheduler: str | 
     assert "\n" not in str(raised.value)
 
 
-def test_dask_worker_killed_in_the_middle_changes_nothing(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+def test_dask_worker_killed_in_the_middle_changes_nothing(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
     campaign, folder = small_campaign
     killed: list[int] = []
     with (
