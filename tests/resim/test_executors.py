@@ -66,13 +66,13 @@ def test_dask_worker_killed_in_the_middle_changes_nothing(
     ):
 
         def kill_a_worker(progress: Progress) -> None:
-            if progress.n_shards_done in (1, 3):
+            if progress.n_shards_done == 3:
                 pid = next(nanny.pid for nanny in cluster.workers.values() if nanny.pid)
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 
         records = run(campaign, tmp_path / "c", executor, workers=size, report=kill_a_worker)
-    assert len(killed) == 2
+    assert len(killed) == 1
     assert not any(record.crashed for record in records)
     assert digests(tmp_path / "c") == digests(folder)
 

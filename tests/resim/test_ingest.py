@@ -169,11 +169,11 @@ def test_finished_events_become_jets_with_labels(ingested: tuple[Campaign, Path]
     assert check_campaign(folder).problems == []
 
 
-def test_finished_events_give_the_same_jets_whatever_the_chunks_and_workers(
+def test_finished_events_give_the_same_jets_whatever_the_chunks(
     ingested: tuple[Campaign, Path], tmp_path: Path
 ) -> None:
     campaign, folder = ingested
-    run(replace(campaign, chunk_events=70), tmp_path / "c", workers=2)
+    run_here(replace(campaign, chunk_events=70), tmp_path / "c")
     ours, theirs = hepfm.open(tmp_path / "c").jets, hepfm.open(folder).jets
     assert ours.event_id.tolist() == theirs.event_id.tolist()
     assert ours.part_px.tolist() == theirs.part_px.tolist()

@@ -35,7 +35,8 @@ def poison(campaign: Campaign, folder: Path, *rows: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def campaign(quick_variations: str) -> Campaign:
-    return plan(8, quick_variations, "Hbb", seed=7, chunk_events=4)
+    both = plan(8, quick_variations, "Hbb", seed=7, chunk_events=4)
+    return replace(both, variations=both.variations[:1])
 
 
 def test_event_that_kills_its_worker_is_recorded_and_skipped(campaign: Campaign, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_event_that_kills_its_worker_is_recorded_and_skipped(campaign: Campaign,
             assert record.crashed == []
             assert record.sha256 == sound[record.path].sha256
     assert manifest.read(tmp_path / "c") == records
-    assert {v["n_crashed"] for v in summarise(records, ["quick", "quick-fsr-up"])["variations"].values()} == {1}
+    assert {v["n_crashed"] for v in summarise(records, ["quick"])["variations"].values()} == {1}
     assert check_campaign(tmp_path / "c").problems == []
 
 
