@@ -45,7 +45,7 @@ def run_here(campaign: Campaign, folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, Path, dict[str, str]]:
     """Views that share the shower, views that share hadrons, and one that shares neither."""
-    campaign = campaign_of(QUICK_BASE, REHADRONISE, RESEED, SOFTER, REDETECT, TWICE, n_events=160)
+    campaign = campaign_of(QUICK_BASE, REHADRONISE, RESEED, SOFTER, REDETECT, TWICE, n_events=60)
     folder = tmp_path_factory.mktemp("mixed") / "campaign"
     return campaign, folder, run_here(campaign, folder)
 
