@@ -122,12 +122,28 @@ def write_whole(path: Path, content: bytes) -> None:
     if not is_local(path):
         _put(path, content, "overwrite")
         return
+    with growing_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def growing_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`, for a library to write a large file to; at the end it becomes `path`.
+
+    Only for local paths. On any error `path` stays as it was, and the temporary file is deleted.
+
+    Raises:
+        InputError: `path` is in an object store.
+        StorageError: the disk is full, the folder read-only.
+    """
+    if not is_local(path):
+        msg = f"{path}: files of this kind are written to local folders only. Write to one, then copy."
+        raise InputError(msg)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)

@@ -67,7 +67,7 @@ IDENTITY = (
 )
 
 LABEL = (
-    Column("jet_label", "int8", "", "class, an index into " + " ".join(JET_CLASSES)),
+    Column("jet_label", "int16", "", "class, an index into " + " ".join(JET_CLASSES)),
     Column("jet_flavour", "int8", "", "RS3L jet type, a code listed in the attribute 'codes'"),
 )
 
@@ -124,6 +124,13 @@ CONSTITUENT_COLUMNS = MappingProxyType({c.name: c for c in CONSTITUENTS})
 
 COLUMNS = MappingProxyType({**JET_COLUMNS, **CONSTITUENT_COLUMNS})
 """Every column of the format by name."""
+
+_CONSTITUENT_PREFIX = "part_"
+
+
+def is_constituent(name: str) -> bool:
+    """Whether a column, of the format or of a file of other origin, has one value a constituent."""
+    return name.startswith(_CONSTITUENT_PREFIX)
 
 
 SPLITS = ("train", "validation", "test")
