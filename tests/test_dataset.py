@@ -108,7 +108,7 @@ def test_a_campaign_shows_what_it_holds(campaign, everything):
     assert dataset.variations == VARIATIONS
     assert dataset.processes == PROCESSES
     assert dataset.columns == tuple(COLUMNS)
-    for part in ("resim-jets", f"{everything.n_jets:,} in 12 shards", "nominal, reseed, fsr-up", "QCD, Hbb"):
+    for part in ("resim-jets", f"{everything.n_jets:,} in 12 files", "nominal, reseed, fsr-up", "QCD, Hbb"):
         assert part in repr(dataset)
 
 
@@ -200,8 +200,8 @@ def test_large_shards_are_read_piece_by_piece_with_the_same_result(campaign, mon
     assert hepfm.open(campaign).read(process="QCD", split="train").to_list() == expected.to_list()
 
 
-def test_iter_shards_gives_each_shard_with_a_wanted_jet(campaign):
-    shards = list(hepfm.open(campaign).iter_shards(["variation", "process"], variation="reseed"))
+def test_iter_files_gives_each_file_with_a_wanted_jet(campaign):
+    shards = list(hepfm.open(campaign).iter_files(["variation", "process"], variation="reseed"))
 
     assert [(s.variation[0], s.process[0]) for s in shards] == [("reseed", p) for p in ("QCD", "Hbb")] * 2
     assert [len(s) for s in shards] == [shard_table(*task).n_jets for task in TASKS if task[0] == "reseed"]

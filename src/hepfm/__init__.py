@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hepfm.dataset import Dataset, open
+    from hepfm.dataset import Dataset
+    from hepfm.opening import open
 
 __version__ = "0.1.0"
 
@@ -12,10 +13,14 @@ __all__ = ["Dataset", "__version__", "open"]
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have no common type
     """Import what reads data only when it is used, so that `import hepfm` stays fast."""
-    if name in ("Dataset", "open"):
-        from hepfm import dataset
+    if name == "Dataset":
+        from hepfm.dataset import Dataset
 
-        return getattr(dataset, name)
+        return Dataset
+    if name == "open":
+        from hepfm.opening import open
+
+        return open
     msg = f"module 'hepfm' has no attribute {name!r}"
     raise AttributeError(msg, name=name)
 

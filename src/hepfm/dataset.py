@@ -1,36 +1,22 @@
-"""Open a campaign or some shards as jets, read what is asked for, and pair the views of events."""
+"""Jets in files: read what is asked for, go through them in batches, pair the views of events."""
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from hepfm import manifest
-from hepfm.atomic import exists, is_folder, location
-from hepfm.errors import CampaignError, InputError
-from hepfm.formats.hdf5 import count_jets, read_shard
+from hepfm.errors import InputError
+from hepfm.formats.jet_file import JetFile
 from hepfm.jets import lazy_jets, to_awkward
-from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, SPLITS, column, split_of, unknown_name
+from hepfm.schema import COLUMNS, SPLITS, Column, is_constituent, split_of, unknown_name
 from hepfm.table import JetTable, matching_rows
 
-# Jets read at a time from a large shard: some 100 MB.
+# Jets read at a time from a large file: some 100 MB.
 _PIECE = 32768
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One file of a dataset (a path or URL), and the variations and processes of the jets in it."""
-
-    path: str
-    variations: tuple[str, ...]
-    processes: tuple[str, ...]
-    n_jets: int
 
 
 class Selection(TypedDict, total=False):
@@ -50,75 +36,65 @@ class _Filter:
     split: str | None
 
 
-def open(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> "Dataset":
-    """Open jets for reading.
-
-    Args:
-        source: a campaign folder, a shard (.h5), or a list of shards; paths or URLs such as s3://bucket/resim-jets.
-
-    Raises:
-        CampaignError: a folder that holds no campaign, or a damaged one.
-        InputError: a file that does not exist or is no shard.
-        StorageError: the store cannot be reached.
-    """
-    if isinstance(source, Sequence) and not isinstance(source, str):
-        paths = [location(path) for path in source]
-        return Dataset([_loose_shard(path) for path in paths], f"{len(paths)} files")
-    path = location(source)
-    if is_folder(path):
-        return _open_campaign(path)
-    if not exists(path):
-        msg = f"{path}: no such file or folder; expected a campaign folder or a shard (.h5)"
-        raise InputError(msg)
-    return Dataset([_loose_shard(path)], str(path))
-
-
 class Dataset:
-    """Jets in shards on disk. Nothing is read before it is asked for.
+    """Jets in files. Nothing is read before it is asked for.
 
     `dataset.jets` loads each column when it is first used, `read` loads what it is told to, `batches` goes
-    through more jets than fit in memory. Jets come by variation, in the campaign's order, then by chunk of
-    events.
+    through more jets than fit in memory. Jets come in the order of the files; those of a campaign by variation, in
+    the campaign's order, then by chunk of events.
     """
 
-    def __init__(self, shards: Sequence[Shard], name: str) -> None:
+    def __init__(self, files: Sequence[JetFile], name: str) -> None:
         """Use `hepfm.open` instead.
 
         Args:
-            shards: the files, in order.
+            files: in order.
             name: what the dataset is called when printed.
+
+        Raises:
+            InputError: files number their classes differently, or have no column in common.
         """
-        self.shards = tuple(shards)
+        self.files = tuple(files)
         self.name = name
-        self._ends = np.cumsum([0] + [shard.n_jets for shard in self.shards])
+        self.classes = _common_classes(self.files)
+        """Names of the classes that `jet_label` is an index of; none where jets have no labels."""
+        self._columns = _common_columns(self.files)
+        self._ends = np.cumsum([0] + [file.n_jets for file in self.files])
 
     def __len__(self) -> int:
         """Number of jets in all views."""
         return int(self._ends[-1])
 
     def __repr__(self) -> str:
-        """Number of jets, variations and processes."""
-        return (
-            f"Dataset {self.name!r}\n"
-            f"  jets        {len(self):,} in {len(self.shards):,} shards\n"
-            f"  variations  {', '.join(self.variations)}\n"
-            f"  processes   {', '.join(self.processes)}"
-        )
+        """Number of jets, variations, processes, and what else is to know about the files."""
+        lines = [
+            f"Dataset {self.name!r}",
+            f"  jets        {len(self):,} in {len(self.files):,} files",
+            f"  variations  {', '.join(self.variations) or '-'}",
+            f"  processes   {', '.join(self.processes) or '-'}",
+            *(f"  note        {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all columns."""
-        return tuple(COLUMNS)
+        """Names of the columns that all files have."""
+        return tuple(self._columns)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, converted or left out when the files were understood, a sentence each."""
+        return tuple(dict.fromkeys(note for file in self.files for note in file.notes))
 
     @cached_property
     def variations(self) -> tuple[str, ...]:
         """Names of the variations that there are jets of, in the campaign's order."""
-        return tuple(dict.fromkeys(name for shard in self.shards for name in shard.variations))
+        return tuple(dict.fromkeys(name for file in self.files for name in file.variations))
 
     @cached_property
     def processes(self) -> tuple[str, ...]:
         """Names of the hard processes that there are jets of."""
-        return tuple(dict.fromkeys(name for shard in self.shards for name in shard.processes))
+        return tuple(dict.fromkeys(name for file in self.files for name in file.processes))
 
     @property
     def jets(self) -> ak.Array:
@@ -126,7 +102,7 @@ class Dataset:
 
         Columns stay in memory as long as the array does: keep it in a variable to use them again.
         """
-        return lazy_jets(len(self), self._load, self._load_offsets)
+        return lazy_jets(len(self), self._columns.values(), self._load, self._load_offsets)
 
     def __getitem__(self, which: slice | int | str | list[str]) -> ak.Array:
         """Read some jets (a slice), one (an index), or some columns (one name, or a list of them)."""
@@ -155,7 +131,8 @@ class Dataset:
 
     def __getattr__(self, name: str) -> ak.Array:
         """Give a column of all jets: `dataset.part_px` is `dataset["part_px"]`."""
-        if name in COLUMNS:
+        # `_columns` itself is asked for here while the object is being made or unpickled.
+        if name in self.__dict__.get("_columns", ()):
             return self[name]
         msg = f"Dataset has no attribute {name!r}"
         raise AttributeError(msg, name=name, obj=self)
@@ -187,21 +164,21 @@ class Dataset:
         **selection: Unpack[Selection],
     ) -> JetTable:
         """Do what `read` does, with flat NumPy arrays as the result. Arguments as for `read`."""
-        names = _column_names(columns)
+        names = self._names(columns)
         wanted = self._filter(**selection)
-        return _join(list(self._pieces(names, wanted)), names)
+        return self._join(list(self._pieces(names, wanted)), names)
 
-    def iter_shards(
+    def iter_files(
         self,
         columns: Sequence[str] | None = None,
         **selection: Unpack[Selection],
     ) -> Iterator[ak.Array]:
-        """Read one shard after another; shards without a wanted jet are left out. Arguments as for `read`."""
-        names = _column_names(columns)
+        """Read one file after another; files without a wanted jet are left out. Arguments as for `read`."""
+        names = self._names(columns)
         wanted = self._filter(**selection)
-        for shard in self.shards:
-            if pieces := list(self._shard_pieces(shard, names, wanted)):
-                yield to_awkward(_join(pieces, names))
+        for file in self.files:
+            if pieces := list(self._file_pieces(file, names, wanted)):
+                yield to_awkward(self._join(pieces, names))
 
     def batches(
         self,
@@ -216,7 +193,7 @@ class Dataset:
         if size < 1:
             msg = f"the size of a batch must be at least 1, got {size}"
             raise InputError(msg)
-        names = _column_names(columns)
+        names = self._names(columns)
         wanted = self._filter(**selection)
         held: list[JetTable] = []
         n_held = 0
@@ -225,14 +202,14 @@ class Dataset:
             n_held += piece.n_jets
             if n_held < size:
                 continue
-            table = _join(held, names)
+            table = self._join(held, names)
             n_whole = n_held - n_held % size
             for start in range(0, n_whole, size):
                 yield to_awkward(table.slice(start, start + size))
             held = [table.slice(n_whole, n_held)]
             n_held -= n_whole
         if n_held:
-            yield to_awkward(_join(held, names))
+            yield to_awkward(self._join(held, names))
 
     def pairs(
         self,
@@ -259,7 +236,8 @@ class Dataset:
         Raises:
             InputError: a name that does not exist, or a jet that appears twice in one variation.
         """
-        names = _column_names(columns)
+        names = self._names(columns)
+        self._names(["event_id", "jet_index"])
         with_identity = tuple(dict.fromkeys((*names, "event_id", "jet_index")))
         tables = [
             self.read_table(with_identity, variation=variation, process=process, split=split)
@@ -271,13 +249,14 @@ class Dataset:
 
     def views(self, event_id: int) -> ak.Array:
         """Read all jets of one frozen event, under all variations."""
+        self._names(["event_id"])
         found = []
-        for shard in self.shards:
-            rows = np.flatnonzero(read_shard(shard.path, ["event_id"]).columns["event_id"] == event_id)
+        for file in self.files:
+            rows = np.flatnonzero(file.read(["event_id"], 0, file.n_jets).columns["event_id"] == event_id)
             if len(rows):
-                table = read_shard(shard.path, start=int(rows[0]), stop=int(rows[-1]) + 1)
+                table = file.read(self.columns, int(rows[0]), int(rows[-1]) + 1)
                 found.append(table.select(rows - rows[0]))
-        return to_awkward(_join(found, tuple(COLUMNS)))
+        return to_awkward(self._join(found, self.columns))
 
     def _filter(
         self,
@@ -287,62 +266,86 @@ class Dataset:
     ) -> _Filter:
         if split is not None and split not in SPLITS:
             raise InputError(unknown_name("split", split, SPLITS))
+        if split is not None and any(file.split is None for file in self.files):
+            self._names(["event_id"])
         return _Filter(
             variations=None if variation is None else _known_names("variation", variation, self.variations),
             processes=None if process is None else _known_names("process", process, self.processes),
             split=split,
         )
 
-    def _pieces(self, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:
-        for shard in self.shards:
-            yield from self._shard_pieces(shard, names, wanted)
+    def _names(self, columns: Sequence[str] | None) -> tuple[str, ...]:
+        """Names of the columns wanted, all of which the files have."""
+        if columns is None:
+            return self.columns
+        names = [columns] if isinstance(columns, str) else columns
+        for name in names:
+            if name in self._columns:
+                continue
+            if name in COLUMNS:
+                msg = f"{self.name}: has no column {name!r}. It has: {', '.join(self.columns)}."
+                raise InputError(msg)
+            raise InputError(unknown_name("column", name, self.columns))
+        return tuple(names)
 
-    def _shard_pieces(self, shard: Shard, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:
-        for start in range(0, shard.n_jets, _PIECE):
-            stop = min(start + _PIECE, shard.n_jets)
-            keep = _kept_rows(shard, wanted, start, stop)
+    def _pieces(self, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:
+        for file in self.files:
+            yield from self._file_pieces(file, names, wanted)
+
+    def _file_pieces(self, file: JetFile, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:
+        for start in range(0, file.n_jets, _PIECE):
+            stop = min(start + _PIECE, file.n_jets)
+            keep = _kept_rows(file, wanted, start, stop)
             if not keep.any():
                 continue
-            table = _read_rows(shard, names, start, stop)
+            table = file.read(names, start, stop)
             yield table if keep.all() else table.select(keep)
 
     def _rows(self, start: int, stop: int) -> JetTable:
         found = []
-        for shard, first in zip(self.shards, self._ends[:-1].tolist(), strict=True):
-            low, high = max(start - first, 0), min(stop - first, shard.n_jets)
+        for file, first in zip(self.files, self._ends[:-1].tolist(), strict=True):
+            low, high = max(start - first, 0), min(stop - first, file.n_jets)
             if low < high:
-                found.append(_read_rows(shard, tuple(COLUMNS), low, high))
-        return _join(found, tuple(COLUMNS))
+                found.append(file.read(self.columns, low, high))
+        return self._join(found, self.columns)
 
     def _load(self, name: str) -> NDArray[Any]:
-        table = _join([_read_rows(shard, (name,), 0, shard.n_jets) for shard in self.shards], (name,))
-        return table.constituents[name] if name in CONSTITUENT_COLUMNS else table.columns[name]
+        table = self._join([file.read([name], 0, file.n_jets) for file in self.files], (name,))
+        return table.constituents[name] if is_constituent(name) else table.columns[name]
 
     def _load_offsets(self) -> NDArray[np.int64]:
-        return _join([_read_rows(shard, (), 0, shard.n_jets) for shard in self.shards], ()).offsets
+        return self._join([file.read([], 0, file.n_jets) for file in self.files], ()).offsets
+
+    def _join(self, tables: Sequence[JetTable], names: Sequence[str]) -> JetTable:
+        if not tables:
+            return JetTable.empty([self._columns[name] for name in names])
+        return tables[0] if len(tables) == 1 else JetTable.concatenate(tables)
 
 
-def _open_campaign(folder: Path) -> Dataset:
-    records = manifest.read(folder)
-    # Shards are recorded as they finish; the dataset's order must not depend on that.
-    listed = manifest.read_header(folder).get("variations")
-    order = {name: position for position, name in enumerate(listed if isinstance(listed, list) else ())}
-    records.sort(key=lambda r: (order.get(r.variation, len(order)), r.variation, r.chunk, r.path))
-    shards = [Shard(f"{folder}/{r.path}", (r.variation,), (r.process,), r.n_jets) for r in records]
-    return Dataset(shards, str(folder))
+def _common_columns(files: Sequence[JetFile]) -> dict[str, Column]:
+    if not files:
+        return dict(COLUMNS)
+    first, *others = ({c.name: c for c in file.columns} for file in files)
+    common: dict[str, Column] = {}
+    for name, column in first.items():
+        if all(name in other for other in others):
+            # Columns that are not the format's may have other types in other files.
+            dtypes = {column.dtype, *(other[name].dtype for other in others)}
+            common[name] = column if len(dtypes) == 1 else replace(column, dtype=np.result_type(*dtypes).name)
+    if not common:
+        msg = f"{files[0].path} and {len(others)} further files have no column in common. Open them one by one."
+        raise InputError(msg)
+    return common
 
 
-def _loose_shard(path: Path) -> Shard:
-    table = read_shard(path, ["variation", "process"])
-    variations, processes = (tuple(np.unique(table.columns[c]).tolist()) for c in ("variation", "process"))
-    return Shard(str(path), variations, processes, table.n_jets)
-
-
-def _column_names(columns: Sequence[str] | None) -> tuple[str, ...]:
-    if columns is None:
-        return tuple(COLUMNS)
-    names = [columns] if isinstance(columns, str) else columns
-    return tuple(column(name).name for name in names)
+def _common_classes(files: Sequence[JetFile]) -> tuple[str, ...]:
+    known = {file.classes: file.path for file in files}
+    if len(known) > 1:
+        (one, first), (two, second), *_ = known.items()
+        names = [", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "") or "none" for classes in (one, two)]
+        msg = f"{first} and {second} have different classes ({names[0]}; {names[1]}). Open them one by one."
+        raise InputError(msg)
+    return next(iter(known), ())
 
 
 def _known_names(what: str, given: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -353,35 +356,24 @@ def _known_names(what: str, given: str | Sequence[str], known: Sequence[str]) ->
     return names
 
 
-def _join(tables: Sequence[JetTable], names: Sequence[str]) -> JetTable:
-    if not tables:
-        return JetTable.empty().only(names)
-    return tables[0] if len(tables) == 1 else JetTable.concatenate(tables)
-
-
-def _read_rows(shard: Shard, names: Sequence[str], start: int, stop: int) -> JetTable:
-    table = read_shard(shard.path, names, start=start, stop=stop)
-    if table.n_jets != stop - start:
-        msg = f"{shard.path}: holds {count_jets(shard.path)} jets, but the manifest says {shard.n_jets}"
-        raise CampaignError(msg)
-    return table
-
-
-def _kept_rows(shard: Shard, wanted: _Filter, start: int, stop: int) -> NDArray[np.bool_]:
+def _kept_rows(file: JetFile, wanted: _Filter, start: int, stop: int) -> NDArray[np.bool_]:
     """Tell which jets pass, reading only the columns that decide."""
     keep = np.ones(stop - start, bool)
     named = {
-        "variation": (shard.variations, wanted.variations),
-        "process": (shard.processes, wanted.processes),
+        "variation": (file.variations, wanted.variations),
+        "process": (file.processes, wanted.processes),
     }
     for name, (present, chosen) in named.items():
-        if chosen is None or set(present) <= set(chosen):
+        if chosen is None or (present and set(present) <= set(chosen)):
             continue
         # A campaign's shard holds one variation and one process; a loose file may hold several.
         if set(present).isdisjoint(chosen):
             return np.zeros_like(keep)
-        keep &= np.isin(_read_rows(shard, [name], start, stop).columns[name], chosen)
-    if wanted.split is not None:
-        event_id = _read_rows(shard, ["event_id"], start, stop).columns["event_id"]
-        keep &= split_of(event_id) == SPLITS.index(wanted.split)
+        keep &= np.isin(file.read([name], start, stop).columns[name], chosen)
+    if wanted.split is None or wanted.split == file.split:
+        return keep
+    if file.split is not None:
+        return np.zeros_like(keep)
+    event_id = file.read(["event_id"], start, stop).columns["event_id"]
+    keep &= split_of(event_id) == SPLITS.index(wanted.split)
     return keep

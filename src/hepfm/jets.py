@@ -4,7 +4,7 @@
 their constituents: four-momenta that also carry the other columns, under their names without `part_`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import vector
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS
+from hepfm.schema import Column, is_constituent
 from hepfm.table import JetTable
 
 vector.register_awkward()
@@ -73,6 +73,7 @@ def to_awkward(table: JetTable) -> ak.Array:
 
 def lazy_jets(
     n_jets: int,
+    columns: Iterable[Column],
     load: Callable[[str], NDArray[Any]],
     load_offsets: Callable[[], NDArray[np.int64]],
 ) -> ak.Array:
@@ -80,11 +81,12 @@ def lazy_jets(
 
     Args:
         n_jets: number of jets.
+        columns: those that there are.
         load: gives the values of a column by its name.
         load_offsets: gives the constituents' offsets, shape (n_jets + 1,).
     """
-    dtypes = {name: np.dtype("U1" if c.dtype == "str" else c.dtype) for name, c in COLUMNS.items()}
-    return _Buffers(load, load_offsets).assemble(n_jets, dtypes, ragged=CONSTITUENT_COLUMNS, lazy=True)
+    dtypes = {c.name: np.dtype("U1" if c.dtype == "str" else c.dtype) for c in columns}
+    return _Buffers(load, load_offsets).assemble(n_jets, dtypes, ragged=set(filter(is_constituent, dtypes)), lazy=True)
 
 
 class _Buffers:
@@ -96,7 +98,7 @@ class _Buffers:
         self._kept: dict[str, NDArray[Any]] = {}
 
     def assemble(
-        self, n_jets: int, dtypes: Mapping[str, np.dtype[Any]], ragged: Mapping[str, object], *, lazy: bool
+        self, n_jets: int, dtypes: Mapping[str, np.dtype[Any]], ragged: Collection[str], *, lazy: bool
     ) -> ak.Array:
         forms = []
         getters: dict[str, Callable[[], NDArray[Any]]] = {}

@@ -1,6 +1,6 @@
 """Jets in memory: flat NumPy columns, constituents kept flat with offsets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, JET_COLUMNS, Column, unknown_name
+from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, JET_COLUMNS, Column, is_constituent, unknown_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,13 @@ class JetTable:
     constituents: dict[str, NDArray[Any]]
 
     @classmethod
-    def empty(cls) -> Self:
-        """Make a table of no jets that has every column."""
+    def empty(cls, columns: Iterable[Column] = tuple(COLUMNS.values())) -> Self:
+        """Make a table of no jets, by default with every column of the format."""
+        arrays = {c.name: np.empty(0, np.dtype("U1") if c.dtype == "str" else c.numpy_dtype) for c in columns}
         return cls(
-            columns={name: np.empty(0, _memory_dtype(column)) for name, column in JET_COLUMNS.items()},
+            columns={name: values for name, values in arrays.items() if not is_constituent(name)},
             offsets=np.zeros(1, np.int64),
-            constituents={name: np.empty(0, column.dtype) for name, column in CONSTITUENT_COLUMNS.items()},
+            constituents={name: values for name, values in arrays.items() if is_constituent(name)},
         )
 
     @classmethod
@@ -180,10 +181,6 @@ def matching_rows(first: JetTable, second: JetTable) -> tuple[NDArray[np.intp], 
             raise InputError(msg)
     _, rows, other_rows = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
     return rows, other_rows
-
-
-def _memory_dtype(column: Column) -> np.dtype[Any]:
-    return np.dtype("U1") if column.dtype == "str" else column.numpy_dtype
 
 
 def _has_dtype(values: NDArray[Any], column: Column) -> bool:

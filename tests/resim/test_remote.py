@@ -51,7 +51,7 @@ def test_campaign_in_a_store_has_the_same_shards(
     assert len(ours) == len(theirs)
     columns = ["event_id", "part_px"]
     assert ours.read(columns, split="train").tolist() == theirs.read(columns, split="train").tolist()
-    assert hepfm.open(ours.shards[0].path).jets.jet_pt.tolist() == theirs[: ours.shards[0].n_jets].jet_pt.tolist()
+    assert hepfm.open(ours.files[0].path).jets.jet_pt.tolist() == theirs[: ours.files[0].n_jets].jet_pt.tolist()
 
 
 def test_campaign_goes_on_in_new_segments_and_can_be_extended(

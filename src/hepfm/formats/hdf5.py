@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.atomic import is_local, location, open_file, write_whole
-from hepfm.errors import InputError
+from hepfm.errors import CampaignError, InputError
+from hepfm.formats.jet_file import JetFile
 from hepfm.schema import (
     COLUMNS,
     CONSTITUENT_COLUMNS,
@@ -106,6 +108,30 @@ def read_shard(
         msg = f"{path}: damaged: {error}"
         raise InputError(msg) from None
     return table
+
+
+def open_shard(path: Path) -> JetFile:
+    """Open a shard, of any variations and processes.
+
+    Raises:
+        InputError: the file is damaged or no shard.
+    """
+    table = read_shard(path, ["variation", "process"])
+    variations, processes = (tuple(np.unique(table.columns[name]).tolist()) for name in ("variation", "process"))
+    return ShardFile(str(path), table.n_jets, variations=variations, processes=processes)
+
+
+@dataclass(frozen=True)
+class ShardFile(JetFile):
+    """A shard of a campaign, or one by itself."""
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:
+        """Read some jets; raises CampaignError where there are fewer of them than were announced."""
+        table = read_shard(self.path, names, start=start, stop=stop)
+        if table.n_jets != stop - start:
+            msg = f"{self.path}: holds {count_jets(self.path)} jets, but the manifest says {self.n_jets}"
+            raise CampaignError(msg)
+        return table
 
 
 def read_attributes(path: Path | str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class JetFile(ABC):
         processes: names of the hard processes; none where the file does not say.
         classes: names of the classes that `jet_label` is an index of; none where the file has no labels.
         notes: a sentence each for what was assumed, converted or left out.
+        split: "train", "validation" or "test" where all jets are known to belong to one.
     """
 
     path: str
@@ -31,6 +32,7 @@ class JetFile(ABC):
     processes: tuple[str, ...] = ()
     classes: tuple[str, ...] = JET_CLASSES
     notes: tuple[str, ...] = ()
+    split: str | None = None
 
     @abstractmethod
     def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:

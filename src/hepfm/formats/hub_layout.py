@@ -1,0 +1,76 @@
+"""A published dataset: Parquet files, a card, and an index of the files; on disk or on the Hub.
+
+README.md  hepfm.json  data/<variation>/<split>-00000-of-000NN.parquet
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hepfm.atomic import open_file, write_whole
+from hepfm.errors import InputError
+from hepfm.formats.jet_file import JetFile
+from hepfm.formats.parquet import ParquetFile
+from hepfm.schema import FORMAT_VERSION
+
+INDEX = "hepfm.json"
+_FORMAT = "hepfm-jets"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One Parquet file: `path` below the dataset's folder, and what is in it."""
+
+    path: str
+    variation: str
+    split: str
+    processes: tuple[str, ...]
+    n_jets: int
+    sha256: str
+
+
+def data_path(variation: str, split: str, number: int, n_files: int) -> str:
+    """Name of a file, relative to the dataset's folder."""
+    return f"data/{variation}/{split}-{number:05}-of-{n_files:05}.parquet"
+
+
+def write_index(folder: Path, files: Sequence[PublishedFile], provenance: dict[str, Any]) -> None:
+    """Write the index of a published dataset: its files in order, and where they come from."""
+    index = {"format": _FORMAT, "format_version": FORMAT_VERSION, **provenance, "files": [asdict(f) for f in files]}
+    write_whole(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
+
+
+def open_folder(folder: Path) -> list[JetFile]:
+    """Open the files of a dataset on disk; nothing but the index is read.
+
+    Raises:
+        InputError: the index is damaged, or of a newer version of the format.
+    """
+    return [
+        ParquetFile(
+            f"{folder}/{file.path}",
+            file.n_jets,
+            variations=(file.variation,),
+            processes=file.processes,
+            split=file.split,
+            ordered=True,
+        )
+        for file in _read_index(folder / INDEX, str(folder))
+    ]
+
+
+def _read_index(path: Path, name: str) -> list[PublishedFile]:
+    try:
+        with open_file(path) as file:
+            index = json.load(file)
+        version = index["format_version"] if index["format"] == _FORMAT else None
+        files = [PublishedFile(**{**entry, "processes": tuple(entry["processes"])}) for entry in index["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{name}: {INDEX} is damaged, or not a dataset that hepfm published"
+        raise InputError(msg) from error
+    if version != FORMAT_VERSION:
+        msg = f"{name}: has version {version} of the format; this hepfm reads {FORMAT_VERSION}. Update hepfm."
+        raise InputError(msg)
+    return files

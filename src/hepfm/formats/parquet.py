@@ -1,0 +1,331 @@
+"""Jets as Parquet, the form of the Hub: one row a jet, constituents as lists; docs/data-format.md has the layout."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hepfm.atomic import growing_file
+from hepfm.errors import InputError
+from hepfm.formats.conversion import as_column, falling_pt
+from hepfm.formats.jet_file import JetFile
+from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
+from hepfm.table import JetTable
+
+# 16,384 jets are some 40 MB in memory: few enough to stream, enough to compress well.
+_ROW_GROUP = 16384
+# Measured on simulated jets (docs/formats.md): higher levels gain 1 % and cost three times the time.
+_ZSTD_LEVEL = 3
+_TEXT = ("variation", "process")
+_LABEL = "jet_label"
+
+
+@contextmanager
+def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable[[JetTable], None]]:
+    """Give the function that adds jets to a new file, in constant memory.
+
+    The file has its name only when it is whole. Its bytes depend on the jets, the metadata and the version of Arrow
+    alone. All tables must have the same columns; one of no jets will do if there are none.
+
+    Args:
+        path: where the file goes; an existing one is replaced.
+        metadata: provenance, stored in the file's footer.
+
+    Raises:
+        InputError: no table was added, or their columns differ.
+        StorageError: the file could not be written.
+    """
+    with growing_file(path) as temporary, _errors_of(path):
+        jets = _Writer(temporary, metadata)
+        try:
+            yield jets.add
+            jets.flush()
+        finally:
+            jets.close()
+        if jets.file is None:
+            msg = f"{path}: nothing to write: no jets were given"
+            raise InputError(msg)
+
+
+def write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str]) -> None:
+    """Write jets that come some at a time; see `parquet_writer`."""
+    with parquet_writer(path, metadata) as add:
+        for table in tables:
+            add(table)
+
+
+def open_parquet(path: Path) -> JetFile:
+    """Open a Parquet file of jets: our own, or any other whose columns have our names, such as JetClass-II's.
+
+    Raises:
+        InputError: the file is damaged, no Parquet file, or has no constituents.
+    """
+    with _errors_of(path), pq.ParquetFile(path) as file:
+        schema, n_jets = file.schema_arrow, file.metadata.num_rows
+        ours = b"hepfm" in (schema.metadata or {})
+        columns, left_out = _known_columns(schema)
+        if not any(is_constituent(c.name) for c in columns):
+            msg = (
+                f"{path}: no lists of constituents such as part_px, but {', '.join(schema.names[:8])}. "
+                "Give a column map (--columns) that says what its columns are."
+            )
+            raise InputError(msg)
+        text = {name: _distinct(file, name) for name in _TEXT if name in schema.names}
+    notes = [f"left out, for a jet or a constituent has no single number there: {', '.join(left_out)}"] * bool(left_out)
+    return ParquetFile(
+        str(path),
+        n_jets,
+        columns,
+        text.get("variation", ()),
+        text.get("process", ()),
+        _classes(schema),
+        tuple(notes),
+        ordered=ours,
+    )
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The provenance that `write_parquet` stored.
+
+    Raises:
+        InputError: the file is damaged, or not ours.
+    """
+    with _errors_of(path):
+        stored = (pq.read_schema(path).metadata or {}).get(b"hepfm")
+    if stored is None:
+        msg = f"{path}: has no provenance; expected a Parquet file that hepfm wrote"
+        raise InputError(msg)
+    return dict(json.loads(stored))
+
+
+@dataclass(frozen=True)
+class ParquetFile(JetFile):
+    """A Parquet file of jets; `ordered` says that constituents are known to come by falling transverse momentum."""
+
+    ordered: bool = field(default=False, kw_only=True)
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:
+        """Read some jets: the row groups that hold them, and of these the columns wanted."""
+        known = {c.name: c for c in self.columns}
+        lists = [name for name in known if is_constituent(name)]
+        order = () if self.ordered else ("part_px", "part_py")
+        wanted = list(dict.fromkeys((*names, *order)))
+        # Offsets come with any list; the smallest one will do.
+        extra = [] if any(map(is_constituent, wanted)) else [min(lists, key=lambda n: known[n].numpy_dtype.itemsize)]
+        text = [name for name in _TEXT if name in known]
+        with (
+            _errors_of(self.path),
+            pq.ParquetFile(self.path, read_dictionary=text, page_checksum_verification=True) as file,
+        ):
+            groups, first = _groups(file, start, stop)
+            table = file.read_row_groups(groups, columns=[*wanted, *extra]).slice(start - first, stop - start)
+            offsets: NDArray[np.int64] | None = None
+            columns, constituents = {}, {}
+            for name in (*wanted, *extra):
+                if not is_constituent(name):
+                    columns[name] = as_column(_values(table[name]), known[name], self.path)
+                    continue
+                own, values = _ragged(table[name])
+                if offsets is not None and not np.array_equal(own, offsets):
+                    msg = f"{self.path}: damaged: column {name!r} has other numbers of constituents than the others"
+                    raise InputError(msg)
+                offsets = own
+                constituents[name] = as_column(values, known[name], self.path)
+        result = JetTable(columns, np.zeros(1, np.int64) if offsets is None else offsets, constituents)
+        return (result if self.ordered else falling_pt(result)).only(names)
+
+
+class _Writer:
+    """Joins small tables and cuts large ones into row groups."""
+
+    def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
+        self.path, self.metadata = path, metadata
+        self.file: pq.ParquetWriter | None = None
+        self.held: list[JetTable] = []
+        self.n_held = 0
+
+    def add(self, table: JetTable) -> None:
+        self.held.append(table)
+        self.n_held += table.n_jets
+        if self.n_held < _ROW_GROUP:
+            return
+        joined = JetTable.concatenate(self.held)
+        n_whole = self.n_held - self.n_held % _ROW_GROUP
+        for start in range(0, n_whole, _ROW_GROUP):
+            self._write(joined.slice(start, start + _ROW_GROUP))
+        self.held, self.n_held = [joined.slice(n_whole, self.n_held)], self.n_held - n_whole
+
+    def flush(self) -> None:
+        if self.n_held or (self.held and self.file is None):
+            self._write(JetTable.concatenate(self.held))
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def _write(self, group: JetTable) -> None:
+        if self.file is None:
+            decimals = [f"{name}.list.element" if is_constituent(name) else name for name in _float_names(group)]
+            self.file = pq.ParquetWriter(
+                self.path,
+                _arrow_schema(group, self.metadata),
+                compression="zstd",
+                compression_level=_ZSTD_LEVEL,
+                use_dictionary=False,
+                use_byte_stream_split=decimals,
+                write_page_index=True,
+                write_page_checksum=True,
+            )
+        self.file.write_table(_to_arrow(group, self.file.schema), row_group_size=max(1, group.n_jets))
+
+
+def _float_names(table: JetTable) -> list[str]:
+    arrays = {**table.columns, **table.constituents}
+    return [name for name, values in arrays.items() if values.dtype.kind == "f"]
+
+
+def _arrow_schema(table: JetTable, metadata: Mapping[str, str]) -> pa.Schema:
+    fields = [
+        # `datasets` takes a column for classes only if it has the type that it would give it itself.
+        pa.field(name, pa.int64()) if name == _LABEL else pa.field(name, _arrow_type(values.dtype), nullable=False)
+        for name, values in table.columns.items()
+    ]
+    fields += [
+        pa.field(name, pa.list_(pa.field("element", _arrow_type(values.dtype), nullable=False)), nullable=False)
+        for name, values in table.constituents.items()
+    ]
+    # `datasets` takes the types of columns from here; it knows classes by their names only by this.
+    features = {f.name: _feature(f) for f in fields}
+    stored = {"hepfm": json.dumps(dict(metadata)), "huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema(fields, metadata=stored)
+
+
+def _arrow_type(dtype: np.dtype[Any]) -> pa.DataType:
+    return pa.string() if dtype.kind == "U" else pa.from_numpy_dtype(dtype)
+
+
+def _feature(known: pa.Field) -> dict[str, Any]:
+    if known.name == _LABEL:
+        return {"names": list(JET_CLASSES), "_type": "ClassLabel"}
+    if pa.types.is_list(known.type):
+        return {"feature": {"dtype": str(known.type.value_type), "_type": "Value"}, "_type": "List"}
+    return {"dtype": _datasets_name(known.type), "_type": "Value"}
+
+
+def _datasets_name(kind: pa.DataType) -> str:
+    # Arrow calls the type "double"; `datasets` knows float64 only.
+    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
+
+
+def _to_arrow(table: JetTable, schema: pa.Schema) -> pa.Table:
+    offsets = pa.array(table.offsets.astype(np.int32))
+    arrays = [pa.array(values, schema.field(name).type) for name, values in table.columns.items()]
+    for name, values in table.constituents.items():
+        arrays.append(pa.ListArray.from_arrays(offsets, pa.array(values), type=schema.field(name).type))
+    return pa.table(arrays, schema=schema)
+
+
+def _known_columns(schema: pa.Schema) -> tuple[tuple[Column, ...], list[str]]:
+    """Columns that jets can have, the format's own first, and the names of others."""
+    found, left_out = {}, []
+    for arrow in schema:
+        ragged = pa.types.is_list(arrow.type) or pa.types.is_large_list(arrow.type)
+        kind = arrow.type.value_type if ragged else arrow.type
+        text = arrow.name in _TEXT and not ragged
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        if not (number or text) or ragged != is_constituent(arrow.name):
+            left_out.append(arrow.name)
+            continue
+        dtype = "str" if text else np.dtype(kind.to_pandas_dtype()).name
+        found[arrow.name] = COLUMNS.get(arrow.name, Column(arrow.name, dtype, "", "as in the file"))
+    ours = [found.pop(name) for name in COLUMNS if name in found]
+    return (*ours, *found.values()), left_out
+
+
+def _classes(schema: pa.Schema) -> tuple[str, ...]:
+    if _LABEL not in schema.names:
+        return ()
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(features[_LABEL]["names"])
+    except (KeyError, ValueError, TypeError):
+        return ()
+
+
+def _distinct(file: pq.ParquetFile, name: str) -> tuple[str, ...]:
+    """The words of a text column. Its least and greatest one in each row group tell, where they are the same."""
+    leaves = [file.schema.column(i).path for i in range(len(file.schema))]
+    place = leaves.index(name)
+    found: dict[str, None] = {}
+    for number in range(file.metadata.num_row_groups):
+        statistics = file.metadata.row_group(number).column(place).statistics
+        if statistics is not None and statistics.has_min_max and statistics.min == statistics.max:
+            found[statistics.min] = None
+        else:
+            values = file.read_row_group(number, columns=[name])[name]
+            found.update(dict.fromkeys(sorted(values.unique().to_pylist())))
+    return tuple(found)
+
+
+def _groups(file: pq.ParquetFile, start: int, stop: int) -> tuple[list[int], int]:
+    """Numbers of the row groups that hold some jets, and the first jet in them."""
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+    ends = np.cumsum([0, *sizes])
+    chosen = [i for i in range(len(sizes)) if ends[i] < stop and ends[i + 1] > start]
+    return chosen, int(ends[chosen[0]]) if chosen else start
+
+
+def _values(column: pa.ChunkedArray) -> NDArray[Any]:
+    if pa.types.is_dictionary(column.type):
+        pieces = [_words(chunk) for chunk in column.chunks]
+        return np.concatenate(pieces) if pieces else np.empty(0, "U1")
+    if column.null_count:
+        msg = "a value is missing"
+        raise pa.ArrowInvalid(msg)
+    values: NDArray[Any] = column.to_numpy()
+    return values
+
+
+def _words(chunk: pa.DictionaryArray) -> NDArray[Any]:
+    words = np.array(chunk.dictionary.to_pylist() or [""], dtype=str)
+    chosen: NDArray[Any] = words[chunk.indices.to_numpy(zero_copy_only=False)]
+    return chosen
+
+
+def _ragged(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    counts = [np.zeros(1, np.int64)]
+    values = []
+    for chunk in column.chunks:
+        if chunk.null_count:
+            msg = "a list of constituents is missing"
+            raise pa.ArrowInvalid(msg)
+        own = chunk.offsets.to_numpy()
+        counts.append(np.diff(own).astype(np.int64))
+        part = chunk.values.slice(own[0], own[-1] - own[0]) if len(own) else chunk.values
+        if part.null_count:
+            msg = "a constituent's value is missing"
+            raise pa.ArrowInvalid(msg)
+        values.append(part.to_numpy(zero_copy_only=False))
+    offsets = np.cumsum(np.concatenate(counts), dtype=np.int64)
+    if not values:
+        return offsets, np.empty(0, column.type.value_type.to_pandas_dtype())
+    return offsets, values[0] if len(values) == 1 else np.concatenate(values)
+
+
+@contextmanager
+def _errors_of(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file system's own words say it better
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path}: damaged or no Parquet file: {first}"
+        raise InputError(msg) from error

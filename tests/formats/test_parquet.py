@@ -1,0 +1,172 @@
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hepfm.errors import InputError
+from hepfm.formats.hdf5 import content_digest, open_shard
+from hepfm.formats.parquet import open_parquet, parquet_writer, read_metadata, write_parquet
+from hepfm.schema import COLUMNS, JET_CLASSES
+from hepfm.table import JetTable
+
+
+@pytest.fixture(scope="module")
+def jets(small_campaign) -> JetTable:
+    """Jets of two processes and two variations, some of each."""
+    files = [open_shard(path) for path in sorted(small_campaign[1].glob("shards/*/*-000000.h5"))]
+    return JetTable.concatenate([file.read(tuple(COLUMNS), 0, file.n_jets) for file in files])
+
+
+@pytest.fixture(scope="module")
+def path(jets, tmp_path_factory):
+    path = tmp_path_factory.mktemp("parquet") / "jets.parquet"
+    write_parquet(path, [jets], {"seed": "7"})
+    return path
+
+
+def everything(file) -> JetTable:
+    return file.read([column.name for column in file.columns], 0, file.n_jets)
+
+
+def test_what_was_written_comes_back_bit_by_bit(jets, path):
+    file = open_parquet(path)
+
+    assert file.n_jets == jets.n_jets
+    assert file.columns == tuple(COLUMNS.values())
+    assert file.classes == JET_CLASSES
+    assert set(file.variations) == set(jets.columns["variation"])
+    assert set(file.processes) == set(jets.columns["process"])
+    assert file.notes == ()
+    assert content_digest(everything(file)) == content_digest(jets)
+    assert read_metadata(path) == {"seed": "7"}
+
+
+def test_row_groups_change_nothing_but_where_jets_are_cut(jets, tmp_path, monkeypatch):
+    monkeypatch.setattr("hepfm.formats.parquet._ROW_GROUP", 7)
+    write_parquet(tmp_path / "a.parquet", [jets], {})
+    write_parquet(tmp_path / "b.parquet", [jets.slice(i, i + 1) for i in range(jets.n_jets)], {})
+    file = open_parquet(tmp_path / "a.parquet")
+
+    assert pq.ParquetFile(tmp_path / "a.parquet").metadata.num_row_groups == -(-jets.n_jets // 7)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert content_digest(everything(file)) == content_digest(jets)
+    assert set(file.processes) == set(jets.columns["process"])
+    for start, stop in ((0, 1), (6, 8), (7, 14), (3, jets.n_jets), (jets.n_jets, jets.n_jets), (0, 0)):
+        part = file.read(["part_px", "process", "jet_pt"], start, stop)
+        expected = jets.slice(start, stop).only(["jet_pt", "process", "part_px"])
+        assert content_digest(part) == content_digest(expected)
+
+
+def test_columns_that_are_not_wanted_are_not_read(jets, path):
+    file = open_parquet(path)
+
+    assert list(file.read(["jet_pt"], 0, 5).columns) == ["jet_pt"]
+    assert file.read(["jet_pt"], 0, 5).constituents == {}
+    assert file.read([], 0, jets.n_jets).offsets.tolist() == jets.offsets.tolist()
+
+
+def test_no_jets_are_a_file_too_but_no_table_is_none(tmp_path):
+    write_parquet(tmp_path / "empty.parquet", [JetTable.empty()], {})
+
+    assert everything(open_parquet(tmp_path / "empty.parquet")).n_jets == 0
+    with pytest.raises(InputError, match="nothing to write"):
+        write_parquet(tmp_path / "none.parquet", [], {})
+    assert not (tmp_path / "none.parquet").exists()
+
+
+def test_interrupted_file_leaves_nothing(jets, tmp_path):
+    with pytest.raises(KeyboardInterrupt), parquet_writer(tmp_path / "jets.parquet", {}) as add:
+        add(jets)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_with_other_columns_are_refused_and_nothing_is_left(jets, tmp_path):
+    with pytest.raises(InputError, match="only some have 'event_id'"):
+        write_parquet(tmp_path / "jets.parquet", [jets, jets.only(["part_px"])], {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_datasets_knows_the_classes_and_gives_the_same_numbers(jets, path, tmp_path):
+    loaded = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path))
+
+    assert loaded.features["jet_label"] == datasets.ClassLabel(names=list(JET_CLASSES))
+    assert loaded.features["part_px"] == datasets.List(datasets.Value("float32"))
+    assert loaded.features["weight"] == datasets.Value("float64")
+    assert loaded.column_names == list(COLUMNS)
+    assert loaded["event_id"][:] == jets.columns["event_id"].tolist()
+    assert loaded["part_isMuon"][0] == jets.slice(0, 1).constituents["part_isMuon"].tolist()
+    assert np.array_equal(np.concatenate(loaded["part_px"][:]).astype(np.float32), jets.constituents["part_px"])
+
+
+def test_any_parquet_with_our_names_opens_with_types_brought_to_ours(tmp_path):
+    table = pa.table(
+        {
+            "jet_pt": [500.0, 600.0],
+            "jet_label": [3, 141],
+            "part_px": [[1.0, 3.0], [2.0]],
+            "part_py": [[0.0, 0.0], [0.0]],
+            "part_charge": [[1, -1], [0]],
+            "part_score": [[0.5, 0.25], [0.125]],
+            "score": [0.5, 0.75],
+            "name": ["a", "b"],
+            "genpart_pt": [[1.0], []],
+        }
+    )
+    pq.write_table(table, tmp_path / "other.parquet")
+    file = open_parquet(tmp_path / "other.parquet")
+    read = everything(file)
+
+    assert [c.name for c in file.columns] == [
+        *("jet_label", "jet_pt", "part_px", "part_py", "part_charge", "part_score", "score"),
+    ]
+    assert file.classes == file.variations == ()
+    assert "name, genpart_pt" in file.notes[0]
+    assert read.columns["jet_pt"].dtype == np.float32
+    assert read.columns["jet_label"].tolist() == [3, 141]
+    # Ordered by falling transverse momentum, which the file was not.
+    assert read.constituents["part_px"].tolist() == [3.0, 1.0, 2.0]
+    assert read.constituents["part_charge"].tolist() == [-1, 1, 0]
+    assert read.constituents["part_score"].tolist() == [0.25, 0.5, 0.125]
+    assert file.read(["part_charge"], 0, 2).constituents["part_charge"].tolist() == [-1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": [1.0], "y": [2.0]}, "no lists of constituents such as part_px, but x, y"),
+        ({"part_px": [[1.0, None]], "part_py": [[1.0, 2.0]]}, "a constituent's value is missing"),
+        ({"part_px": [[1.0], None], "part_py": [[1.0], [2.0]]}, "a list of constituents is missing"),
+        ({"part_px": [[1.0]], "part_py": [[1.0, 2.0]]}, "'part_py' has other numbers of constituents"),
+        (
+            {"part_px": [[1.0]], "part_py": [[2.0]], "part_charge": [[0.5]]},
+            "'part_charge' holds values that are no int8",
+        ),
+        ({"part_px": [[1.0]], "part_py": [[2.0]], "jet_label": [40_000]}, "'jet_label' holds values that are no"),
+        ({"part_px": [[1.0]], "part_py": [[2.0]], "jet_pt": [None]}, "a value is missing"),
+    ],
+)
+def test_wrong_contents_are_one_clear_line_that_names_the_file(columns, message, tmp_path):
+    types = {"jet_pt": pa.float64()}
+    arrays = {name: pa.array(values, types.get(name)) for name, values in columns.items()}
+    pq.write_table(pa.table(arrays), tmp_path / "wrong.parquet")
+
+    with pytest.raises(InputError, match=message) as caught:
+        everything(open_parquet(tmp_path / "wrong.parquet"))
+    assert "wrong.parquet" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
+def test_damage_is_one_clear_line(path, tmp_path, where):
+    content = path.read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(content[: int(where * len(content))])
+    with pytest.raises(InputError, match=r"cut\.parquet: damaged or no Parquet file"):
+        open_parquet(tmp_path / "cut.parquet")
+    zeroed = bytearray(content)
+    place = int(where * len(content))
+    zeroed[place : place + 400] = bytes(400)
+    (tmp_path / "zeroed.parquet").write_bytes(zeroed)
+    with pytest.raises(InputError, match=r"zeroed\.parquet: damaged"):
+        everything(open_parquet(tmp_path / "zeroed.parquet"))
