@@ -667,3 +667,15 @@ def test_freeze_makes_the_variations_share_the_first_ones_shower(main):
         "reseed": {"keeps": "shower", "of": "nominal"},
         "redetect": {"keeps": "hadrons", "of": "nominal"},
     }
+
+
+def test_export_writes_the_hubs_layout_and_says_what(campaign, tmp_path):
+    result = hepfm_data("export", campaign, "--out", tmp_path / "out", "--json")
+    answer = json.loads(result.stdout)
+    again = hepfm_data("export", campaign, "--out", tmp_path / "out")
+
+    assert answer["n_jets"] == len(hepfm.open(tmp_path / "out")) == len(hepfm.open(campaign)) > 0
+    assert answer["n_files"] == len(list(tmp_path.rglob("*.parquet")))
+    assert again.returncode == 0
+    assert f"{answer['n_jets']} jets in {answer['n_files']} files" in again.stdout
+    assert hepfm_data("export", tmp_path).returncode == 1

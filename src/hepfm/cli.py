@@ -376,6 +376,29 @@ def check(folder: str, as_json: bool) -> None:
         sys.exit(1)
 
 
+@cli.command(epilog=_examples("hepfm-data export resim-jets", "hepfm-data export resim-jets --out jets-for-the-hub"))
+@_folder_argument
+@click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: FOLDER-parquet]")
+@_json_option
+def export(folder: str, out: Path | None, as_json: bool) -> None:
+    """Convert a campaign to Parquet in the Hub's layout, for load_dataset and other readers.
+
+    A file a variation and split. Files that are up to date stay as they are.
+    """
+    from hepfm import terminal
+    from hepfm.publishing import stage
+
+    target = out or Path(f"{Path(folder).name}-parquet")
+    with terminal.conversion_bar() as report:
+        files = stage(folder, target, report=report)
+    n_jets, n_bytes = sum(f.n_jets for f in files), sum((target / f.path).stat().st_size for f in files)
+    if as_json:
+        click.echo(json.dumps({"folder": str(target), "n_files": len(files), "n_jets": n_jets, "n_bytes": n_bytes}))
+    else:
+        click.echo(f"{target}: {n_jets:,} jets in {len(files):,} files, {n_bytes / 1e6:.1f} MB")
+        click.echo(f'load_dataset("{target}") and hepfm.open("{target}") read it.')
+
+
 @cli.group(name="list")
 def list_() -> None:
     """Explain the processes, variations and detectors that there are."""

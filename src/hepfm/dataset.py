@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypedDict, Unpack
 
 import awkward as ak
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
+from hepfm.formats.blocks import in_blocks
 from hepfm.formats.jet_file import JetFile
 from hepfm.jets import lazy_jets, to_awkward
 from hepfm.schema import COLUMNS, SPLITS, Column, is_constituent, split_of, unknown_name
@@ -190,26 +192,22 @@ class Dataset:
 
         The other arguments are those of `read`.
         """
+        for table in self.tables(size, columns, **selection):
+            yield to_awkward(table)
+
+    def tables(
+        self,
+        size: int,
+        columns: Sequence[str] | None = None,
+        **selection: Unpack[Selection],
+    ) -> Iterator[JetTable]:
+        """Do what `batches` does, with flat NumPy arrays as the result."""
         if size < 1:
             msg = f"the size of a batch must be at least 1, got {size}"
             raise InputError(msg)
-        names = self._names(columns)
-        wanted = self._filter(**selection)
-        held: list[JetTable] = []
-        n_held = 0
-        for piece in self._pieces(names, wanted):
-            held.append(piece)
-            n_held += piece.n_jets
-            if n_held < size:
-                continue
-            table = self._join(held, names)
-            n_whole = n_held - n_held % size
-            for start in range(0, n_whole, size):
-                yield to_awkward(table.slice(start, start + size))
-            held = [table.slice(n_whole, n_held)]
-            n_held -= n_whole
-        if n_held:
-            yield to_awkward(self._join(held, names))
+        pieces = self._pieces(self._names(columns), self._filter(**selection))
+        for first in pieces:
+            yield from in_blocks(chain([first], pieces), size)
 
     def pairs(
         self,

@@ -65,6 +65,19 @@ def progress_bar(n_events: int, n_variations: int, *, shown: bool = True) -> "It
 
 
 @contextmanager
+def conversion_bar() -> "Iterator[Callable[[str, int, int], None]]":
+    """Show how files are written, on standard error and only if that is a terminal.
+
+    Gives the function to call with the name of a file, the jets written, and the jets in all.
+    """
+    console = Console(stderr=True)
+    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.TimeRemainingColumn())
+    with progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        row = bar.add_task("", total=None)
+        yield lambda name, done, total: bar.update(row, description=name, completed=done, total=total)
+
+
+@contextmanager
 def log_to_stderr(*, as_json: bool) -> Iterator[None]:
     """Let what hepfm logs appear on standard error: notes for people, or every step as one JSON object a line."""
     handler = logging.StreamHandler()

@@ -6,7 +6,7 @@ import pytest
 
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import content_digest, open_shard
-from hepfm.formats.parquet import open_parquet, parquet_writer, read_metadata, write_parquet
+from hepfm.formats.parquet import open_parquet, read_metadata, write_parquet
 from hepfm.schema import COLUMNS, JET_CLASSES
 from hepfm.table import JetTable
 
@@ -76,9 +76,12 @@ def test_no_jets_are_a_file_too_but_no_table_is_none(tmp_path):
 
 
 def test_interrupted_file_leaves_nothing(jets, tmp_path):
-    with pytest.raises(KeyboardInterrupt), parquet_writer(tmp_path / "jets.parquet", {}) as add:
-        add(jets)
+    def interrupted():
+        yield jets
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_parquet(tmp_path / "jets.parquet", interrupted(), {})
     assert list(tmp_path.iterdir()) == []
 
 

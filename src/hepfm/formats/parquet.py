@@ -1,9 +1,10 @@
 """Jets as Parquet, the form of the Hub: one row a jet, constituents as lists; docs/data-format.md has the layout."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
+from hepfm.formats.blocks import in_blocks
 from hepfm.formats.conversion import as_column, falling_pt
 from hepfm.formats.jet_file import JetFile
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
@@ -23,42 +25,47 @@ from hepfm.table import JetTable
 _ROW_GROUP = 16384
 # Measured on simulated jets (docs/formats.md): higher levels gain 1 % and cost three times the time.
 _ZSTD_LEVEL = 3
+ARROW_VERSION = pa.__version__
+"""What the bytes of a file depend on besides its content."""
+
 _TEXT = ("variation", "process")
 _LABEL = "jet_label"
 
 
-@contextmanager
-def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable[[JetTable], None]]:
-    """Give the function that adds jets to a new file, in constant memory.
+def write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str]) -> None:
+    """Write jets, in constant memory, so that under the file's name there is either nothing or all of them.
 
-    The file has its name only when it is whole. Its bytes depend on the jets, the metadata and the version of Arrow
-    alone. All tables must have the same columns; one of no jets will do if there are none.
+    The bytes depend on the jets, the metadata and the version of Arrow alone.
 
     Args:
         path: where the file goes; an existing one is replaced.
+        tables: jets, some at a time, all with the same columns.
         metadata: provenance, stored in the file's footer.
 
     Raises:
-        InputError: no table was added, or their columns differ.
+        InputError: there are no tables, or their columns differ.
         StorageError: the file could not be written.
     """
-    with growing_file(path) as temporary, _errors_of(path):
-        jets = _Writer(temporary, metadata)
-        try:
-            yield jets.add
-            jets.flush()
-        finally:
-            jets.close()
-        if jets.file is None:
-            msg = f"{path}: nothing to write: no jets were given"
-            raise InputError(msg)
-
-
-def write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str]) -> None:
-    """Write jets that come some at a time; see `parquet_writer`."""
-    with parquet_writer(path, metadata) as add:
-        for table in tables:
-            add(table)
+    blocks = in_blocks(tables, _ROW_GROUP)
+    first = next(blocks)
+    schema = _arrow_schema(first, metadata)
+    decimals = [f"{name}.list.element" if is_constituent(name) else name for name in _float_names(first)]
+    with (
+        growing_file(path) as temporary,
+        _errors_of(path),
+        pq.ParquetWriter(
+            temporary,
+            schema,
+            compression="zstd",
+            compression_level=_ZSTD_LEVEL,
+            use_dictionary=False,
+            use_byte_stream_split=decimals,
+            write_page_index=True,
+            write_page_checksum=True,
+        ) as file,
+    ):
+        for block in chain([first], blocks):
+            file.write_table(_to_arrow(block, schema), row_group_size=max(1, block.n_jets))
 
 
 def open_parquet(path: Path) -> JetFile:
@@ -140,50 +147,6 @@ class ParquetFile(JetFile):
                 constituents[name] = as_column(values, known[name], self.path)
         result = JetTable(columns, np.zeros(1, np.int64) if offsets is None else offsets, constituents)
         return (result if self.ordered else falling_pt(result)).only(names)
-
-
-class _Writer:
-    """Joins small tables and cuts large ones into row groups."""
-
-    def __init__(self, path: Path, metadata: Mapping[str, str]) -> None:
-        self.path, self.metadata = path, metadata
-        self.file: pq.ParquetWriter | None = None
-        self.held: list[JetTable] = []
-        self.n_held = 0
-
-    def add(self, table: JetTable) -> None:
-        self.held.append(table)
-        self.n_held += table.n_jets
-        if self.n_held < _ROW_GROUP:
-            return
-        joined = JetTable.concatenate(self.held)
-        n_whole = self.n_held - self.n_held % _ROW_GROUP
-        for start in range(0, n_whole, _ROW_GROUP):
-            self._write(joined.slice(start, start + _ROW_GROUP))
-        self.held, self.n_held = [joined.slice(n_whole, self.n_held)], self.n_held - n_whole
-
-    def flush(self) -> None:
-        if self.n_held or (self.held and self.file is None):
-            self._write(JetTable.concatenate(self.held))
-
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
-    def _write(self, group: JetTable) -> None:
-        if self.file is None:
-            decimals = [f"{name}.list.element" if is_constituent(name) else name for name in _float_names(group)]
-            self.file = pq.ParquetWriter(
-                self.path,
-                _arrow_schema(group, self.metadata),
-                compression="zstd",
-                compression_level=_ZSTD_LEVEL,
-                use_dictionary=False,
-                use_byte_stream_split=decimals,
-                write_page_index=True,
-                write_page_checksum=True,
-            )
-        self.file.write_table(_to_arrow(group, self.file.schema), row_group_size=max(1, group.n_jets))
 
 
 def _float_names(table: JetTable) -> list[str]:
