@@ -87,6 +87,17 @@ def test_staging_again_changes_nothing_and_an_interrupted_one_is_finished(small_
     assert len(kept) == len(stamps) - 1
 
 
+def test_nothing_half_written_is_left_by_an_error(small_campaign, tmp_path, monkeypatch):
+    monkeypatch.setattr("hepfm.publishing._TABLE_JETS", 5)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(small_campaign[1], tmp_path / "out", report=stop)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
 def test_files_of_an_earlier_state_are_replaced(small_campaign, staged, tmp_path):
     """What is left of another campaign, or of more and larger files, must not be read with the new ones."""
     out = shutil.copytree(staged, tmp_path / "copy")
@@ -99,14 +110,14 @@ def test_files_of_an_earlier_state_are_replaced(small_campaign, staged, tmp_path
 
 
 def test_large_splits_become_several_files_with_the_same_jets(small_campaign, staged, tmp_path, monkeypatch):
-    monkeypatch.setattr("hepfm.publishing._TABLE_JETS", 5)
-    monkeypatch.setattr("hepfm.publishing._FILE_TABLES", 2)
+    monkeypatch.setattr("hepfm.publishing._TABLE_JETS", 7)
+    monkeypatch.setattr("hepfm.publishing._FILE_JETS", 10)
     seen = []
     files = stage(small_campaign[1], tmp_path / "small", report=lambda *progress: seen.append(progress))
 
     assert {file.n_jets for file in files} <= set(range(1, 11))
     assert sum(file.n_jets for file in files) == len(hepfm.open(staged)) == seen[-1][1] == seen[-1][2]
-    assert [name for name, _, _ in seen] == [file.path for file in files]
+    assert {name for name, _, _ in seen} == {file.variation for file in files}
     ours, theirs = (hepfm.open(folder).read_table() for folder in (tmp_path / "small", staged))
     assert content_digest(ours) == content_digest(theirs)
     victim = tmp_path / "small" / files[1].path

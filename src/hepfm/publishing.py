@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,17 +15,17 @@ from hepfm.dataset import Dataset
 from hepfm.errors import CampaignError, InputError
 from hepfm.formats.hdf5 import file_digest
 from hepfm.formats.hub_layout import PublishedFile, data_path, write_index
-from hepfm.formats.parquet import ARROW_VERSION, read_metadata, write_parquet
+from hepfm.formats.parquet import ARROW_VERSION, parquet_writer, read_metadata
 from hepfm.opening import open as open_jets
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE, SPLITS, split_of
 from hepfm.table import JetTable
 
-# Ten tables of a row group's size: files of some 200 MB.
 _TABLE_JETS = 16384
-_FILE_TABLES = 10
+_FILE_JETS = 10 * _TABLE_JETS
+"""Files of some 200 MB, of ten row groups."""
 
 Report = Callable[[str, int, int], None]
-"""Called with a file's name, the number of jets written so far, and of all."""
+"""Called with a variation's name, the number of jets written so far, and of all."""
 
 
 def stage(folder: Path | str, out: Path | str, *, report: Report | None = None) -> list[PublishedFile]:
@@ -59,34 +59,28 @@ def stage(folder: Path | str, out: Path | str, *, report: Report | None = None) 
     published: list[PublishedFile] = []
     n_done = 0
     for variation in dataset.variations:
-        files = [file for file in dataset.files if file.variations == (variation,)]
-        one = Dataset(files, variation)
-        digest = _digest([records[file.path] for file in files])
+        one = Dataset([file for file in dataset.files if file.variations == (variation,)], variation)
+        source_digest = _digest([records[file.path] for file in one.files])
         splits = split_of(np.concatenate([t.columns["event_id"] for t in one.tables(1 << 20, ["event_id"])]))
-        for number, split in enumerate(SPLITS):
-            n_jets = int(np.count_nonzero(splits == number))
-            sizes = _sizes(n_jets)
-            tables = one.tables(_TABLE_JETS, split=split)
-            for position, size in enumerate(sizes):
-                name = data_path(variation, split, position, len(sizes))
-                provenance = {
-                    "source": digest,
-                    "variation": variation,
-                    "split": split,
-                    "first_jet": str(sum(sizes[:position])),
-                    "jets": str(size),
-                    "hepfm": __version__,
-                    "arrow": ARROW_VERSION,
-                }
-                if _is_there(target / name, provenance):
-                    _skip(tables)
-                else:
-                    write_parquet(target / name, islice(tables, _FILE_TABLES), provenance)
-                n_done += size
-                if report is not None:
-                    report(name, n_done, len(dataset))
-                digest_of_file = file_digest(target / name)
-                published.append(PublishedFile(name, variation, split, one.processes, size, digest_of_file))
+        counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
+        with ExitStack() as stack:
+            sinks = [
+                stack.enter_context(_SplitFiles(target, variation, split, n_jets, source_digest))
+                for split, n_jets in zip(SPLITS, counts, strict=True)
+            ]
+            if any(not sink.is_there for sink in sinks):
+                for table in one.tables(_TABLE_JETS):
+                    split_numbers = split_of(table.columns["event_id"])
+                    for number, sink in enumerate(sinks):
+                        sink.add(table.select(split_numbers == number))
+                    n_done += table.n_jets
+                    if report is not None:
+                        report(variation, n_done, len(dataset))
+        for sink in sinks:
+            published += [
+                PublishedFile(name, variation, sink.split, one.processes, size, file_digest(target / name))
+                for name, size in sink.files.items()
+            ]
     _remove_others(target, published)
     header = manifest.read_header(source)
     write_index(
@@ -122,21 +116,64 @@ def _digest(shards: Sequence[str]) -> str:
     return hashlib.sha256("\n".join([str(FORMAT_VERSION), SPLIT_RULE, *shards]).encode()).hexdigest()
 
 
-def _sizes(n_jets: int) -> list[int]:
-    """Numbers of jets of the files of a split."""
-    whole, rest = divmod(n_jets, _TABLE_JETS * _FILE_TABLES)
-    return [_TABLE_JETS * _FILE_TABLES] * whole + [rest] * bool(rest)
+class _SplitFiles:
+    """The files of one split of a variation; jets are added in order, and each file is closed when it is full."""
 
+    def __init__(self, folder: Path, variation: str, split: str, n_jets: int, source: str) -> None:
+        self.folder, self.variation, self.split, self.source = folder, variation, split, source
+        whole, rest = divmod(n_jets, _FILE_JETS)
+        sizes = [_FILE_JETS] * whole + [rest] * bool(rest)
+        self.files = {data_path(variation, split, i, len(sizes)): size for i, size in enumerate(sizes)}
+        self.missing = [name for name, size in self.files.items() if not self._is_written(name, size)]
+        self._waiting = list(self.files)
+        self._n_added = 0
+        self._stack = ExitStack()
+        self._add: Callable[[JetTable], None] | None = None
 
-def _is_there(path: Path, provenance: dict[str, str]) -> bool:
-    with suppress(InputError, OSError):
-        return read_metadata(path) == provenance
-    return False
+    @property
+    def is_there(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.missing
 
+    def __enter__(self) -> Self:
+        return self
 
-def _skip(tables: Iterator[JetTable]) -> None:
-    for _ in islice(tables, _FILE_TABLES):
-        pass
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 (an exception's type, value and traceback)
+        # A file that is not full when an error comes must not get its name.
+        self._stack.__exit__(*error)
+
+    def add(self, table: JetTable) -> None:
+        while table.n_jets:
+            name = self._waiting[0]
+            if self._n_added == 0 and name in self.missing:
+                provenance = self._provenance(name, self.files[name])
+                self._add = self._stack.enter_context(parquet_writer(self.folder / name, provenance))
+            n_now = min(table.n_jets, self.files[name] - self._n_added)
+            if self._add is not None:
+                self._add(table.slice(0, n_now))
+            self._n_added += n_now
+            table = table.slice(n_now, table.n_jets)
+            if self._n_added == self.files[name]:
+                self._stack.close()
+                self._add, self._n_added = None, 0
+                self._waiting.pop(0)
+
+    def _provenance(self, name: str, size: int) -> dict[str, str]:
+        # The name says of how many files this is which: with the shards' digest that tells the jets in it.
+        return {
+            "name": name,
+            "source": self.source,
+            "variation": self.variation,
+            "split": self.split,
+            "jets": str(size),
+            "hepfm": __version__,
+            "arrow": ARROW_VERSION,
+        }
+
+    def _is_written(self, name: str, size: int) -> bool:
+        with suppress(InputError, OSError):
+            return read_metadata(self.folder / name) == self._provenance(name, size)
+        return False
 
 
 def _remove_others(folder: Path, files: Sequence[PublishedFile]) -> None:

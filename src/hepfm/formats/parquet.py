@@ -1,10 +1,9 @@
 """Jets as Parquet, the form of the Hub: one row a jet, constituents as lists; docs/data-format.md has the layout."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from hepfm.table import JetTable
 
 # 16,384 jets are some 40 MB in memory: few enough to stream, enough to compress well.
 _ROW_GROUP = 16384
-# Measured on simulated jets (docs/formats.md): higher levels gain 1 % and cost three times the time.
-_ZSTD_LEVEL = 3
+# Measured on simulated jets (docs/formats.md): level 3 gains 0.2 % and takes 20 % longer.
+_ZSTD_LEVEL = 1
 ARROW_VERSION = pa.__version__
 """What the bytes of a file depend on besides its content."""
 
@@ -32,40 +31,50 @@ _TEXT = ("variation", "process")
 _LABEL = "jet_label"
 
 
-def write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str]) -> None:
-    """Write jets, in constant memory, so that under the file's name there is either nothing or all of them.
+@contextmanager
+def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable[[JetTable], None]]:
+    """Give the function that adds jets to a new file, in constant memory.
 
-    The bytes depend on the jets, the metadata and the version of Arrow alone.
+    The file has its name only when it is whole. Its bytes depend on the jets, the metadata and the version of Arrow
+    alone. All tables must have the same columns; one of no jets will do if there are none.
 
     Args:
         path: where the file goes; an existing one is replaced.
-        tables: jets, some at a time, all with the same columns.
         metadata: provenance, stored in the file's footer.
 
     Raises:
-        InputError: there are no tables, or their columns differ.
+        InputError: no table was added, or their columns differ.
         StorageError: the file could not be written.
     """
-    blocks = in_blocks(tables, _ROW_GROUP)
-    first = next(blocks)
-    schema = _arrow_schema(first, metadata)
-    decimals = [f"{name}.list.element" if is_constituent(name) else name for name in _float_names(first)]
-    with (
-        growing_file(path) as temporary,
-        _errors_of(path),
-        pq.ParquetWriter(
-            temporary,
-            schema,
-            compression="zstd",
-            compression_level=_ZSTD_LEVEL,
-            use_dictionary=False,
-            use_byte_stream_split=decimals,
-            write_page_index=True,
-            write_page_checksum=True,
-        ) as file,
-    ):
-        for block in chain([first], blocks):
-            file.write_table(_to_arrow(block, schema), row_group_size=max(1, block.n_jets))
+    with growing_file(path) as temporary, _errors_of(path), ExitStack() as stack:
+        held: list[JetTable] = []
+        file: pq.ParquetWriter | None = None
+
+        def write(blocks: Iterable[JetTable]) -> None:
+            nonlocal file
+            for block in blocks:
+                if file is None:
+                    file = stack.enter_context(_new_file(temporary, block, metadata))
+                file.write_table(_to_arrow(block, file.schema), row_group_size=max(1, block.n_jets))
+
+        def add(table: JetTable) -> None:
+            nonlocal held
+            held.append(table)
+            if sum(t.n_jets for t in held) >= _ROW_GROUP:
+                *whole, last = in_blocks(held, _ROW_GROUP)
+                held = [last]
+                write(whole)
+
+        yield add
+        if file is None or any(table.n_jets for table in held):
+            write(in_blocks(held, _ROW_GROUP))
+
+
+def write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str]) -> None:
+    """Write jets that come some at a time; see `parquet_writer`."""
+    with parquet_writer(path, metadata) as add:
+        for table in tables:
+            add(table)
 
 
 def open_parquet(path: Path) -> JetFile:
@@ -147,6 +156,20 @@ class ParquetFile(JetFile):
                 constituents[name] = as_column(values, known[name], self.path)
         result = JetTable(columns, np.zeros(1, np.int64) if offsets is None else offsets, constituents)
         return (result if self.ordered else falling_pt(result)).only(names)
+
+
+def _new_file(path: Path, first: JetTable, metadata: Mapping[str, str]) -> pq.ParquetWriter:
+    decimals = [f"{name}.list.element" if is_constituent(name) else name for name in _float_names(first)]
+    return pq.ParquetWriter(
+        path,
+        _arrow_schema(first, metadata),
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        use_dictionary=False,
+        use_byte_stream_split=decimals,
+        write_page_index=True,
+        write_page_checksum=True,
+    )
 
 
 def _float_names(table: JetTable) -> list[str]:

@@ -1,0 +1,1 @@
+"""What brings jets and networks together. It needs the `models` extra."""

@@ -1,0 +1,97 @@
+"""Jets as padded PyTorch tensors, at the speed of memory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hepfm.errors import HepfmError, InputError
+from hepfm.schema import is_constituent, unknown_name
+from hepfm.table import JetTable
+
+try:
+    import torch
+    from torch.utils.data import Dataset
+except ImportError as error:
+    message = 'tensors need PyTorch, which is not installed: pip install "hepfm[models]"'
+    raise HepfmError(message) from error
+
+Batch = dict[str, torch.Tensor]
+
+_CONSTITUENTS = ("part_deta", "part_dphi", "part_px", "part_py", "part_pz", "part_energy")
+
+
+class PaddedJets(Dataset[Batch]):
+    """Jets in memory, of which `torch.utils.data.DataLoader` makes padded batches.
+
+        table = hepfm.open("resim-jets").read_table(split="train", variation="nominal")
+        jets = PaddedJets(table, targets=["jet_label"])
+        loader = DataLoader(jets, batch_size=512, shuffle=True, collate_fn=jets.collate)
+
+    A batch of B jets has "constituents", float32 of shape (B, L, F), zero where a jet has fewer constituents than L;
+    "mask", bool of shape (B, L), true where there is one; and each target under its name, shape (B,).
+    """
+
+    def __init__(
+        self,
+        table: JetTable,
+        constituents: Sequence[str] = _CONSTITUENTS,
+        targets: Sequence[str] = (),
+        n_constituents: int = 128,
+    ) -> None:
+        """Arrange the jets so that those of a batch are gathered fast.
+
+        Args:
+            table: N jets, as `Dataset.read_table` gives them.
+            constituents: names of the F columns of constituents wanted; some of "part_".
+            targets: names of columns of numbers, one a jet.
+            n_constituents: L. Of longer jets those of highest transverse momentum are kept.
+
+        Raises:
+            InputError: the table lacks a column, or one of them is text.
+        """
+        for name, known in [(n, table.constituents) for n in constituents] + [(n, table.columns) for n in targets]:
+            if name not in known:
+                raise InputError(
+                    unknown_name("column of " + ("constituents" if is_constituent(name) else "jets"), name, known)
+                )
+            if known[name].dtype.kind not in "biuf":
+                msg = f"column {name!r} holds text; a tensor holds numbers. Choose another, such as jet_label."
+                raise InputError(msg)
+        if n_constituents < 1:
+            msg = f"the number of constituents must be at least 1, got {n_constituents}"
+            raise InputError(msg)
+        # All values of a constituent lie together: a batch touches as little memory as there can be.
+        self._values = np.stack([table.constituents[name].astype(np.float32) for name in constituents], axis=1)
+        self._offsets = table.offsets
+        self._length = n_constituents
+        self._targets = {name: table.columns[name] for name in targets}
+
+    def __len__(self) -> int:
+        """Number of jets."""
+        return len(self._offsets) - 1
+
+    def __getitem__(self, row: int) -> Batch:
+        """One jet, as a batch without its first dimension."""
+        return {name: values[0] for name, values in self.__getitems__([row]).items()}
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        """Some jets as one batch; PyTorch's loaders ask for all of a batch at once."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        starts = self._offsets[chosen]
+        counts = np.minimum(self._offsets[chosen + 1] - starts, self._length)
+        ends = np.cumsum(counts)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+        batch = np.zeros((len(chosen) * self._length, self._values.shape[1]), np.float32)
+        batch[np.repeat(np.arange(len(chosen)) * self._length, counts) + within] = self._values[
+            np.repeat(starts, counts) + within
+        ]
+        tensors = {
+            "constituents": torch.from_numpy(batch.reshape(len(chosen), self._length, self._values.shape[1])),
+            "mask": torch.from_numpy(np.arange(self._length) < counts[:, np.newaxis]),
+        }
+        return tensors | {name: torch.from_numpy(values[chosen]) for name, values in self._targets.items()}
+
+    @staticmethod
+    def collate(batch: Batch) -> Batch:
+        """For a loader's `collate_fn`: `__getitems__` has made the batch already."""
+        return batch
