@@ -41,8 +41,8 @@ def test_the_readme_reads_a_campaign_as_it_says(tmp_path):
 
 def test_the_tutorial_works_from_beginning_to_end(tmp_path):
     commands, code = blocks(TUTORIAL, "bash"), blocks(TUTORIAL, "python")
-    assert len(commands) == 8
-    assert len(code) == 5
+    assert len(commands) == 9
+    assert len(code) == 7
     for command in commands:
         run(["bash", "-euc", command], tmp_path)
     run([sys.executable, "-W", "error", "-c", "\n".join(code)], tmp_path)
