@@ -29,7 +29,7 @@ LAYERS = (
     ("opening",),
     ("resim", "tokenizers", "models"),
     ("training", "cards", "terminal", "arguments"),
-    ("publishing",),
+    ("publishing", "exporting"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -45,7 +45,7 @@ RESERVED = {
     "uproot": ("formats",),
     "torch": ("tokenizers", "models", "training"),
     "transformers": ("tokenizers", "models", "training"),
-    "datasets": ("hub", "formats", "dataset"),
+    "datasets": (),
     "huggingface_hub": ("hub",),
     "requests": ("hub",),
     "httpx": ("hub",),

@@ -679,3 +679,22 @@ def test_export_writes_the_hubs_layout_and_says_what(campaign, tmp_path):
     assert again.returncode == 0
     assert f"{answer['n_jets']} jets in {answer['n_files']} files" in again.stdout
     assert hepfm_data("export", tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("to", ["root", "omnilearned", "padded"])
+def test_export_to_other_formats_opens_again_with_as_many_jets(campaign, tmp_path, to):
+    done = CliRunner().invoke(cli.cli, ["export", str(campaign), "--to", to, "--out", str(tmp_path / "out"), "--json"])
+    answer = json.loads(done.stdout)
+    files = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+    assert done.exit_code == 0
+    assert answer["n_files"] == len(files)
+    assert len(hepfm.open(files)) == answer["n_jets"] == len(hepfm.open(campaign)) > 0
+
+
+def test_export_to_a_format_that_there_is_not_is_one_line(campaign):
+    refused = hepfm_data("export", campaign, "--to", "rooot")
+
+    assert refused.returncode == 2
+    assert "unknown format 'rooot'" in refused.stderr
+    assert "Did you mean 'root'?" in refused.stderr

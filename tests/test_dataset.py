@@ -358,9 +358,19 @@ def test_what_cannot_be_opened_is_one_clear_line(tmp_path):
         hepfm.open(tmp_path / "nothing")
     with pytest.raises(CampaignError, match="not a campaign folder"):
         hepfm.open(tmp_path)
-    (tmp_path / "jets.root").write_bytes(b"root")
-    with pytest.raises(InputError, match=r"jets\.root: not an HDF5 file"):
-        hepfm.open(tmp_path / "jets.root")
+    for name, content, words in (
+        ("jets.root", b"root", "damaged ROOT file"),
+        ("jets.h5", b"\x89HDF\r\n\x1a\n", "damaged HDF5 file"),
+        ("jets.parquet", b"PAR1", "damaged or no Parquet file"),
+        ("jets.txt", b"jets", "not an HDF5 file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}: {words}"):
+            hepfm.open(tmp_path / name)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["numbers"] = [1, 2]
+    with pytest.raises(InputError, match=r"other\.h5: an HDF5 file of no known layout; it holds numbers"):
+        hepfm.open(tmp_path / "other.h5")
 
 
 def test_a_shard_that_disagrees_with_the_manifest_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from hepfm.schema import SPLITS, split_of
 @pytest.fixture(scope="module")
 def staged(small_campaign, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("staged") / "resim-jets"
-    stage(small_campaign[1], out)
+    stage(small_campaign[1], out, repo="hepfm/resim-jets")
     return out
 
 
@@ -80,7 +80,7 @@ def test_staging_again_changes_nothing_and_an_interrupted_one_is_finished(small_
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     (out / "data" / "quick" / "train-00000-of-00001.parquet").unlink()
     (out / INDEX).unlink()
-    stage(small_campaign[1], out)
+    stage(small_campaign[1], out, repo="hepfm/resim-jets")
 
     assert bytes_of(out) == bytes_of(staged)
     kept = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp}
@@ -104,7 +104,7 @@ def test_files_of_an_earlier_state_are_replaced(small_campaign, staged, tmp_path
     shutil.copytree(out / "data" / "quick", out / "data" / "gone")
     shutil.copy(out / "data/quick/test-00000-of-00001.parquet", out / "data/quick/train-00000-of-00001.parquet")
     shutil.copy(out / "data/quick/test-00000-of-00001.parquet", out / "data/quick/test-00001-of-00002.parquet")
-    stage(small_campaign[1], out)
+    stage(small_campaign[1], out, repo="hepfm/resim-jets")
 
     assert bytes_of(out) == bytes_of(staged)
 

@@ -376,27 +376,92 @@ def check(folder: str, as_json: bool) -> None:
         sys.exit(1)
 
 
-@cli.command(epilog=_examples("hepfm-data export resim-jets", "hepfm-data export resim-jets --out jets-for-the-hub"))
-@_folder_argument
-@click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: FOLDER-parquet]")
+@cli.command(
+    epilog=_examples(
+        "hepfm-data export resim-jets",
+        "hepfm-data export resim-jets --to root --out jetclass-like",
+        "hepfm-data export my_jets.root --to omnilearned",
+    )
+)
+@click.argument("source", default="resim-jets")
+@click.option(
+    "--to", default="parquet", show_default=True, help="parquet (the Hub's layout), root, omnilearned or padded."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: SOURCE-FORMAT]")
 @_json_option
-def export(folder: str, out: Path | None, as_json: bool) -> None:
-    """Convert a campaign to Parquet in the Hub's layout, for load_dataset and other readers.
+def export(source: str, to: str, out: Path | None, as_json: bool) -> None:
+    """Convert jets to a format that other tools read.
 
-    A file a variation and split. Files that are up to date stay as they are.
+    parquet takes a campaign: a file a variation and split, for load_dataset; files that are up to date stay as they
+    are. The other formats take whatever hepfm.open opens: a file a variation.
     """
     from hepfm import terminal
+    from hepfm.exporting import export as export_jets
     from hepfm.publishing import stage
 
-    target = out or Path(f"{Path(folder).name}-parquet")
+    target = out or Path(f"{Path(source).name}-{to}")
+    if to != "parquet":
+        exported = export_jets(source, target, to)
+        for note in exported.left_out:
+            click.echo(f"note: {note}", err=True)
+        n_bytes = sum(path.stat().st_size for path in exported.paths)
+        answer = {"folder": str(target), "n_files": len(exported.paths), "n_jets": exported.n_jets, "n_bytes": n_bytes}
+        where = f"{target}: {exported.n_jets:,} jets in {len(exported.paths):,} files, {n_bytes / 1e6:.1f} MB"
+        click.echo(json.dumps(answer) if as_json else where)
+        return
     with terminal.conversion_bar() as report:
-        files = stage(folder, target, report=report)
+        files = stage(source, target, report=report)
     n_jets, n_bytes = sum(f.n_jets for f in files), sum((target / f.path).stat().st_size for f in files)
     if as_json:
         click.echo(json.dumps({"folder": str(target), "n_files": len(files), "n_jets": n_jets, "n_bytes": n_bytes}))
     else:
         click.echo(f"{target}: {n_jets:,} jets in {len(files):,} files, {n_bytes / 1e6:.1f} MB")
         click.echo(f'load_dataset("{target}") and hepfm.open("{target}") read it.')
+
+
+@cli.command(
+    epilog=_examples(
+        "hepfm-data publish resim-jets --repo hepfm/resim-jets",
+        "hepfm-data publish resim-jets --repo me/jets --private --tag v1",
+        "hepfm-data publish resim-jets --repo me/jets --dry-run",
+    )
+)
+@_folder_argument
+@click.option("--repo", required=True, metavar="OWNER/NAME", help="Dataset on the Hub; made if there is none.")
+@click.option("--tag", help="Name of this version, never to change.  [default: made of the content's digest]")
+@click.option("--private", is_flag=True, help="Only you may see it.")
+@click.option("--license", default="cc-by-4.0", show_default=True, help="The Hub's name of the licence.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where converted files go.  [default: FOLDER-parquet]")
+@click.option("--dry-run", is_flag=True, help="Convert, list what would be sent, and send nothing.")
+@_json_option
+def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: Any) -> None:  # noqa: ANN401
+    """Publish a campaign as a dataset on the Hugging Face Hub.
+
+    Checks it, converts it as `export` does, and sends what has changed in one commit. Log in once: hf auth login
+    """
+    from hepfm import terminal
+    from hepfm.hub import compare
+    from hepfm.publishing import Publication, stage
+    from hepfm.publishing import publish as publish_campaign
+
+    target, publication = out or Path(f"{Path(folder).name}-parquet"), Publication(**how)
+    with terminal.conversion_bar() as report:
+        if dry_run:
+            stage(folder, target, report=report, repo=publication.repo, license=publication.license)
+            upload, where = compare(target, publication.repo), {}
+        else:
+            done = publish_campaign(folder, target, publication, report=report)
+            upload, where = done.upload, {"url": done.url, "commit": done.commit}
+    if as_json:
+        answer = {"new": dict(upload.new), "unchanged": dict(upload.unchanged), "deleted": list(upload.deleted)}
+        click.echo(json.dumps(where | answer))
+        return
+    for name, size in upload.new.items() if dry_run else ():
+        click.echo(f"{size / 1e6:10.3f} MB  {name}")
+    sent = f"{len(upload.new)} files {'to send' if dry_run else 'sent'}, {sum(upload.new.values()) / 1e6:.1f} MB"
+    click.echo(f"{sent}; {len(upload.unchanged)} unchanged.")
+    if where:
+        click.echo(f'{where["url"]}\nload_dataset("{publication.repo}") and hepfm.open("{publication.repo}") read it.')
 
 
 @cli.group(name="list")

@@ -1,4 +1,4 @@
-"""Open jets, whatever holds them: a campaign, files."""
+"""Open jets, whatever holds them: a campaign, files, a dataset of the Hub."""
 
 import os
 from collections.abc import Sequence
@@ -9,25 +9,25 @@ from hepfm.atomic import exists, is_folder, location
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import ShardFile
-from hepfm.formats.hub_layout import INDEX, open_folder
+from hepfm.formats.hub_layout import INDEX, open_folder, open_repository
 from hepfm.formats.recognition import open_file
+from hepfm.hub import is_repo_id
 
 Source = str | os.PathLike[str]
 
 
-def open(
-    source: Source | Sequence[Source],
-) -> Dataset:
+def open(source: Source | Sequence[Source], *, revision: str | None = None) -> Dataset:
     """Open jets for reading.
 
     Args:
-        source: a campaign folder, a file (a shard, or Parquet), a list of files, or a folder that was made for the Hub.
-            Paths may be URLs such as s3://bucket/resim-jets.
+        source: a campaign folder, a file (a shard, or Parquet), a list of files, a folder that `export` wrote, or the
+            name of a dataset on the Hub such as "hepfm/resim-jets". Paths may be URLs such as s3://bucket/resim-jets.
+        revision: of a dataset on the Hub: a branch, tag or commit; by default the newest.
 
     Raises:
         CampaignError: a folder that holds no campaign, or a damaged one.
         InputError: a file that does not exist, is damaged, or of no known format.
-        StorageError: the store cannot be reached.
+        StorageError: the store or the Hub cannot be reached.
     """
     if isinstance(source, Sequence) and not isinstance(source, str):
         paths = [location(path) for path in source]
@@ -39,7 +39,9 @@ def open(
         return _open_campaign(path)
     if exists(path):
         return Dataset([open_file(path)], str(path))
-    msg = f"{path}: no such file or folder; expected a campaign folder or a file of jets"
+    if isinstance(source, str) and is_repo_id(source):
+        return Dataset(open_repository(source, revision), source)
+    msg = f"{path}: no such file or folder; expected a campaign folder, a file of jets, or OWNER/NAME of the Hub"
     raise InputError(msg)
 
 

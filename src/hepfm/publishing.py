@@ -1,9 +1,9 @@
-"""A campaign in the Hub's layout: Parquet files by variation and split, an index, and what `datasets` asks for."""
+"""A campaign in the Hub's layout, on disk and on the Hub: Parquet files by variation and split, an index, a card."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,12 +11,15 @@ import numpy as np
 
 from hepfm import __version__, manifest
 from hepfm.atomic import location, write_whole
+from hepfm.cards.dataset_card import dataset_card
 from hepfm.dataset import Dataset
 from hepfm.errors import CampaignError, InputError
 from hepfm.formats.hdf5 import file_digest
-from hepfm.formats.hub_layout import PublishedFile, data_path, write_index
+from hepfm.formats.hub_layout import INDEX, PublishedFile, data_path, write_index
 from hepfm.formats.parquet import ARROW_VERSION, parquet_writer, read_metadata
+from hepfm.hub import Published, publish_folder
 from hepfm.opening import open as open_jets
+from hepfm.resim.check import check_campaign
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE, SPLITS, split_of
 from hepfm.table import JetTable
 
@@ -28,7 +31,59 @@ Report = Callable[[str, int, int], None]
 """Called with a variation's name, the number of jets written so far, and of all."""
 
 
-def stage(folder: Path | str, out: Path | str, *, report: Report | None = None) -> list[PublishedFile]:
+@dataclass(frozen=True)
+class Publication:
+    """How a dataset is published.
+
+    Attributes:
+        repo: its name, OWNER/NAME.
+        tag: of the version; by default one made of the content's digest.
+        private: only the owner may see it.
+        license: by the Hub's name.
+    """
+
+    repo: str
+    tag: str | None = None
+    private: bool = False
+    license: str = "cc-by-4.0"
+
+
+def publish(folder: Path | str, out: Path | str, how: Publication, *, report: Report | None = None) -> Published:
+    """Check a campaign, convert it into a folder in the Hub's layout, and make a dataset on the Hub equal to it.
+
+    One commit holds everything; if nothing has changed there is none. What an interruption left is finished by the
+    same call.
+
+    Args:
+        folder: a campaign folder, or its URL.
+        out: where the converted files go, and stay.
+        how: name, version, licence.
+        report: told how the conversion proceeds.
+
+    Raises:
+        CampaignError: the campaign is damaged, which `hepfm-data check` explains.
+        InputError, StorageError: as `stage` and `hepfm.hub.publish_folder`.
+    """
+    findings = check_campaign(folder)
+    if findings.problems:
+        n_more = len(findings.problems) - 1
+        more = f" (and {n_more} more)" if n_more else ""
+        msg = f"{folder}: not sound: {findings.problems[0]}{more}. Run resim, or resim --repair, then publish again."
+        raise CampaignError(msg)
+    stage(folder, out, report=report, repo=how.repo, license=how.license)
+    tag = how.tag or f"data-{file_digest(Path(out) / INDEX)[:12]}"
+    message = f"Jets of {Path(folder).name}, {tag}"
+    return publish_folder(Path(out), how.repo, tag=tag, private=how.private, message=message)
+
+
+def stage(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    report: Report | None = None,
+    repo: str | None = None,
+    license: str = Publication.license,
+) -> list[PublishedFile]:
     """Convert a campaign into a folder in the Hub's layout, in constant memory.
 
     Files that are there already, of the same shards, stay as they are: after an interruption only what is missing is
@@ -38,6 +93,8 @@ def stage(folder: Path | str, out: Path | str, *, report: Report | None = None) 
         folder: a campaign folder, or its URL.
         out: where the files go; made if it does not exist.
         report: told how it proceeds.
+        repo: what the card's examples load; by default `out`.
+        license: for the card, by the Hub's name.
 
     Returns:
         The Parquet files, in the order of the campaign's variations.
@@ -86,30 +143,9 @@ def stage(folder: Path | str, out: Path | str, *, report: Report | None = None) 
     write_index(
         target, published, {"campaign": header.get("digest", ""), "hepfm": __version__, "split_rule": SPLIT_RULE}
     )
-    write_whole(target / "README.md", _front_matter(published).encode())
+    card = dataset_card(source, dataset, published, repo=repo or str(out), license=license)
+    write_whole(target / "README.md", card.encode())
     return published
-
-
-def configurations(files: Sequence[PublishedFile]) -> list[dict[str, object]]:
-    """What the card's YAML says of the files: one configuration a variation, the first one the default, and `all`."""
-    variations = list(dict.fromkeys(file.variation for file in files))
-    found: list[dict[str, object]] = []
-    for name in [*variations, "all"]:
-        folders = variations if name == "all" else [name]
-        present = {file.split for file in files if file.variation in folders}
-        data_files = [
-            {"split": split, "path": [f"data/{folder}/{split}-*.parquet" for folder in folders]}
-            for split in SPLITS
-            if split in present
-        ]
-        default = {"default": True} if name == variations[0] else {}
-        found.append({"config_name": name, **default, "data_files": data_files})
-    return found
-
-
-def _front_matter(files: Sequence[PublishedFile]) -> str:
-    # JSON is YAML, and needs no library to be right.
-    return f"---\nconfigs: {json.dumps(configurations(files), indent=1)}\n---\n"
 
 
 def _digest(shards: Sequence[str]) -> str:

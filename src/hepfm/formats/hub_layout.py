@@ -13,7 +13,9 @@ from hepfm.atomic import open_file, write_whole
 from hepfm.errors import InputError
 from hepfm.formats.jet_file import JetFile
 from hepfm.formats.parquet import ParquetFile
+from hepfm.hub import fetch_file
 from hepfm.schema import FORMAT_VERSION
+from hepfm.table import JetTable
 
 INDEX = "hepfm.json"
 _FORMAT = "hepfm-jets"
@@ -59,6 +61,43 @@ def open_folder(folder: Path) -> list[JetFile]:
         )
         for file in _read_index(folder / INDEX, str(folder))
     ]
+
+
+def open_repository(repo: str, revision: str | None) -> list[JetFile]:
+    """Open a dataset of the Hub; each file is fetched, and kept, when the first of its jets is read.
+
+    Raises:
+        InputError: there is no such dataset or revision, or it was not published by hepfm.
+        StorageError: the Hub cannot be reached.
+    """
+    index = fetch_file(repo, INDEX, revision=revision)
+    # The cache's folder is named by the commit. All files have to be of one, however the branch moves on.
+    commit = index.parent.name
+    return [
+        HubFile(
+            file.path,
+            file.n_jets,
+            variations=(file.variation,),
+            processes=file.processes,
+            split=file.split,
+            repo=repo,
+            commit=commit,
+        )
+        for file in _read_index(index, repo)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFile(JetFile):
+    """A Parquet file of a dataset on the Hub, at one commit."""
+
+    repo: str
+    commit: str
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:
+        """Read some jets, from the copy that the Hub's client keeps."""
+        local = fetch_file(self.repo, self.path, revision=self.commit)
+        return ParquetFile(str(local), self.n_jets, self.columns, ordered=True).read(names, start, stop)
 
 
 def _read_index(path: Path, name: str) -> list[PublishedFile]:

@@ -90,7 +90,7 @@ def open_parquet(path: Path) -> JetFile:
         if not any(is_constituent(c.name) for c in columns):
             msg = (
                 f"{path}: no lists of constituents such as part_px, but {', '.join(schema.names[:8])}. "
-                "Give a column map (--columns) that says what its columns are."
+                "Expected columns with the names of docs/data-format.md."
             )
             raise InputError(msg)
         text = {name: _distinct(file, name) for name in _TEXT if name in schema.names}

@@ -1,0 +1,206 @@
+"""The Hugging Face Hub: publish a folder, fetch a file. The only code that talks to it."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hepfm.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
+
+# The Hub makes it with the repository, and needs it to know large files.
+_HUBS_OWN = (".gitattributes",)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What publishing a folder has to send: files by their names in the repository, with their sizes in bytes."""
+
+    new: Mapping[str, int]
+    unchanged: Mapping[str, int]
+    deleted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a dataset lies now: `commit` is the one that holds it, whether or not it was made just now."""
+
+    url: str
+    commit: str
+    upload: Upload
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether a text could be the name of a repository on the Hub, OWNER/NAME."""
+    if text.count("/") != 1:
+        return False
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
+
+
+def local_files(folder: Path) -> dict[str, int]:
+    """Names and sizes of the files that would be published: all but hidden ones, such as temporary files."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    relative = {path.relative_to(folder): path.stat().st_size for path in paths}
+    return {path.as_posix(): size for path, size in relative.items() if not any(p.startswith(".") for p in path.parts)}
+
+
+def publish_folder(
+    folder: Path, repo: str, *, tag: str | None = None, private: bool = False, message: str = "Update"
+) -> Published:
+    """Make a dataset on the Hub equal to a folder, in one commit.
+
+    Only what differs is sent; if nothing does, there is no commit. Large files that were sent before an interruption
+    are not sent again. Files on the Hub that the folder does not have are deleted.
+
+    Args:
+        folder: what to publish; hidden files are left out.
+        repo: OWNER/NAME; made if there is no such dataset.
+        tag: name of the version, which from now on stands for this state.
+        private: only the owner may see it. For a dataset that is made now.
+        message: of the commit.
+
+    Raises:
+        InputError: not allowed, not logged in, a wrong name, or the tag stands for another state already.
+        StorageError: the Hub cannot be reached, or fails again and again.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
+
+    api = HfApi()
+    with _errors_of(repo):
+        url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        head = api.repo_info(repo, repo_type="dataset").sha or ""
+        tags = {t.name: t.target_commit for t in api.list_repo_refs(repo, repo_type="dataset").tags}
+        upload = _compare(folder, _remote_files(repo))
+        if tag in tags and (upload.new or upload.deleted or tags[tag] != head):
+            msg = f"{repo}: version {tag!r} exists, of other files. Versions never change: choose a new one (--tag)."
+            raise InputError(msg)
+        commit = head
+        if upload.new or upload.deleted:
+            operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
+                *(CommitOperationAdd(name, folder / name) for name in upload.new),
+                *(CommitOperationDelete(name) for name in upload.deleted),
+            ]
+            done = api.create_commit(
+                repo, operations, commit_message=message, repo_type="dataset", parent_commit=head or None
+            )
+            commit = done.oid
+        if tag is not None and tag not in tags:
+            api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset")
+    return Published(str(url), commit, upload)
+
+
+def compare(folder: Path, repo: str) -> Upload:
+    """Say what `publish_folder` would send; everything, if there is no such dataset.
+
+    Raises:
+        InputError, StorageError: as `publish_folder`.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with _errors_of(repo):
+        try:
+            return _compare(folder, _remote_files(repo))
+        except RepositoryNotFoundError:
+            return Upload(local_files(folder), {}, ())
+
+
+def fetch_file(repo: str, path: str, *, revision: str | None = None) -> Path:
+    """Fetch a file of a dataset, or find the copy that was fetched before.
+
+    Args:
+        repo: OWNER/NAME.
+        path: of the file in the repository.
+        revision: branch, tag or commit; by default the newest state. A commit's file is never asked for twice.
+
+    Returns:
+        Where the copy lies. Do not change it.
+
+    Raises:
+        InputError: there is no such dataset, revision or file, or it is private.
+        StorageError: the Hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with _errors_of(repo):
+        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
+
+
+def _remote_files(repo: str) -> "dict[str, RepoFile]":
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = HfApi().list_repo_tree(repo, recursive=True, repo_type="dataset")
+    return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+
+
+def _compare(folder: Path, remote: "Mapping[str, RepoFile]") -> Upload:
+    local = local_files(folder)
+    same = {name for name in local if name in remote and _is_same(folder / name, local[name], remote[name])}
+    return Upload(
+        new={name: size for name, size in local.items() if name not in same},
+        unchanged={name: size for name, size in local.items() if name in same},
+        deleted=tuple(sorted(name for name in remote if name not in local and name not in _HUBS_OWN)),
+    )
+
+
+def _is_same(path: Path, size: int, remote: "RepoFile") -> bool:
+    if remote.size != size:
+        return False
+    with path.open("rb") as file:
+        if remote.lfs is not None:
+            return hashlib.file_digest(file, "sha256").hexdigest() == remote.lfs.sha256
+        # git's own way to name contents
+        return hashlib.sha1(b"blob %d\0" % size + file.read(), usedforsecurity=False).hexdigest() == remote.blob_id
+
+
+@contextmanager
+def _errors_of(repo: str) -> Iterator[None]:
+    """Turn what the Hub's client raises into one clear line, without the address of a request or a token."""
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        msg = f"{repo}: not a name of a repository; expected OWNER/NAME of letters, digits, '-', '_' and '.'"
+        raise InputError(msg) from error
+    except errors.LocalEntryNotFoundError as error:
+        msg = f"{repo}: is not in the cache, and the Hub cannot be reached. Check the connection, then try again."
+        raise StorageError(msg) from error
+    except errors.RevisionNotFoundError as error:
+        msg = f"{repo}: has no such revision. Choose a branch, tag or commit that it has."
+        raise InputError(msg) from error
+    except errors.EntryNotFoundError as error:
+        msg = f"{repo}: lacks a file that hepfm's datasets have; was it published with hepfm-data publish?"
+        raise InputError(msg) from error
+    except errors.RepositoryNotFoundError as error:
+        msg = f"{repo}: no such dataset on the Hub, or it is private and you are not logged in (hf auth login)"
+        raise InputError(msg) from error
+    except errors.HfHubHTTPError as error:
+        raise _refusal(repo, error.response.status_code) from error
+    except (httpx2.HTTPError, errors.OfflineModeIsEnabled, ConnectionError) as error:
+        msg = f"{repo}: the Hub cannot be reached ({type(error).__name__}). Check the connection, then run again."
+        raise StorageError(msg) from error
+
+
+def _refusal(repo: str, status: int) -> InputError | StorageError:
+    if status == 401:
+        return InputError(f"{repo}: the Hub does not know you: no token, or an expired one. Log in: hf auth login")
+    if status == 403:
+        return InputError(f"{repo}: you may not write there. Use a token with write access, or another name.")
+    if status in (409, 412):
+        return StorageError(f"{repo}: somebody else has changed it at the same time. Run again.")
+    if status == 429:
+        return StorageError(f"{repo}: the Hub asks to slow down (429). Wait some minutes, then run again.")
+    return StorageError(f"{repo}: the Hub answers with an error ({status}). What was sent is kept; run again later.")
