@@ -1,5 +1,7 @@
 """The campaign folder: extended with more variations, and kept to one process."""
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,3 +70,19 @@ def test_second_process_is_refused_while_the_first_runs(small_campaign: tuple[Ca
     with locked(folder), pytest.raises(CampaignError, match="another process"):
         run(campaign, folder, workers=1)
     run(campaign, folder, workers=1)
+
+
+def test_what_killed_processes_left_half_written_is_gone_at_the_end(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    copy = shutil.copytree(folder, tmp_path / "c")
+    shard = next(copy.glob("shards/quick/*.h5"))
+    lines = (copy / manifest.SHARDS).read_text().splitlines()
+    (copy / manifest.SHARDS).write_text("".join(f"{line}\n" for line in lines if shard.name not in line))
+    left = shard.with_name(f".{shard.name}.0123456789abcdef.tmp")
+    left.write_bytes(b"half")
+    with ThreadPoolExecutor(1) as executor:
+        run(campaign, copy, executor, workers=1)
+    assert not left.exists()
+    assert len(list(copy.glob("shards/*/*.h5"))) == campaign.n_shards

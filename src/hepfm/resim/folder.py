@@ -101,6 +101,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def sweep(folder: Path) -> None:
+    """Delete the temporary files of processes that were killed while they wrote; an object store has none."""
+    if is_local(folder):
+        for path in folder.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def _flock(path: Path) -> Iterator[None]:
     with path.open("r+") as file:

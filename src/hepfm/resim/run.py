@@ -14,7 +14,7 @@ from hepfm.atomic import location
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.resim.campaign import Campaign, Task
 from hepfm.resim.executors import check_alive, is_loss, local_executor, n_cores
-from hepfm.resim.folder import locked, prepare
+from hepfm.resim.folder import locked, prepare, sweep
 from hepfm.resim.frozen import tasks_with_frozen_events
 from hepfm.resim.isolation import run_isolated
 from hepfm.resim.tasks import run_task
@@ -98,6 +98,7 @@ def run(
                     _log_shard(record)
                 if report is not None:
                     report(progress)
+        sweep(place)
     _log.debug("campaign ends", extra={"data": asdict(progress)})
     return list(done.values())
 
