@@ -381,27 +381,30 @@ def check(folder: str, as_json: bool) -> None:
         "hepfm-data export resim-jets",
         "hepfm-data export resim-jets --to root --out jetclass-like",
         "hepfm-data export my_jets.root --to omnilearned",
+        "hepfm-data export train.h5 --columns top-tagging --to root",
     )
 )
 @click.argument("source", default="resim-jets")
 @click.option(
-    "--to", default="parquet", show_default=True, help="parquet (the Hub's layout), root, omnilearned or padded."
+    "--to", default="parquet", show_default=True, help="parquet, root (JetClass), rs3l, omnilearned or padded."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: SOURCE-FORMAT]")
+@click.option("--columns", metavar="MAP", help="Column map of a table: a TOML file, or top-tagging, jetnet, ...")
 @_json_option
-def export(source: str, to: str, out: Path | None, as_json: bool) -> None:
+def export(source: str, to: str, out: Path | None, columns: str | None, as_json: bool) -> None:
     """Convert jets to a format that other tools read.
 
-    parquet takes a campaign: a file a variation and split, for load_dataset; files that are up to date stay as they
-    are. The other formats take whatever hepfm.open opens: a file a variation.
+    SOURCE is whatever hepfm.open opens. There is a file a variation; parquet of a campaign is the Hub's layout for
+    load_dataset, in which files that are up to date stay as they are.
     """
     from hepfm import terminal
+    from hepfm.atomic import is_folder, location
     from hepfm.exporting import export as export_jets
     from hepfm.publishing import stage
 
     target = out or Path(f"{Path(source).name}-{to}")
-    if to != "parquet":
-        exported = export_jets(source, target, to)
+    if to != "parquet" or not is_folder(location(source)):
+        exported = export_jets(source, target, to, columns=columns)
         for note in exported.left_out:
             click.echo(f"note: {note}", err=True)
         n_bytes = sum(path.stat().st_size for path in exported.paths)

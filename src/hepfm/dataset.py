@@ -245,6 +245,35 @@ class Dataset:
         one, two = (to_awkward(table.only(names).select(r)) for table, r in zip(tables, rows, strict=True))
         return one, two
 
+    def aligned_tables(
+        self, size: int, columns: Sequence[str] | None = None, *, variations: Sequence[str] | None = None
+    ) -> Iterator[tuple[JetTable, ...]]:
+        """Go through all views of jets side by side, in constant memory where files keep events in the same order.
+
+        Args:
+            size: jets at a time.
+            columns: as for `read`.
+            variations: which views; by default all that there are.
+
+        Yields:
+            A table a variation: row i of all of them is the same frozen event and parton. Jets that are missing under
+            one of the variations are left out; the others come in the order of the first variation.
+
+        Raises:
+            InputError: a name that does not exist, or a jet that appears twice in one variation.
+        """
+        chosen = _known_names("variation", variations or self.variations, self.variations)
+        names = self._names(columns)
+        keys = [self.read_table(["event_id", "jet_index"], variation=name) for name in chosen]
+        common, rows = keys[0], [np.arange(keys[0].n_jets)]
+        for other in keys[1:]:
+            mine, theirs = matching_rows(common, other)
+            common, rows = common.select(mine), [*(r[mine] for r in rows), theirs]
+        order = np.argsort(rows[0])
+        places = [self._places(name)[r[order]] for name, r in zip(chosen, rows, strict=True)]
+        for start in range(0, len(order), size):
+            yield tuple(self._at(place[start : start + size], names) for place in places)
+
     def views(self, event_id: int) -> ak.Array:
         """Read all jets of one frozen event, under all variations."""
         self._names(["event_id"])
@@ -299,13 +328,27 @@ class Dataset:
             table = file.read(names, start, stop)
             yield table if keep.all() else table.select(keep)
 
-    def _rows(self, start: int, stop: int) -> JetTable:
+    def _places(self, variation: str) -> NDArray[np.int64]:
+        """The row in the dataset of each of a variation's jets."""
+        wanted = self._filter(variation=variation)
+        found = [
+            first + np.flatnonzero(_kept_rows(file, wanted, 0, file.n_jets))
+            for file, first in zip(self.files, self._ends[:-1], strict=True)
+        ]
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+    def _at(self, places: NDArray[np.int64], names: Sequence[str]) -> JetTable:
+        low, high = int(places.min()), int(places.max()) + 1
+        return self._rows(low, high, names).select(places - low)
+
+    def _rows(self, start: int, stop: int, names: Sequence[str] | None = None) -> JetTable:
+        names = self.columns if names is None else names
         found = []
         for file, first in zip(self.files, self._ends[:-1].tolist(), strict=True):
             low, high = max(start - first, 0), min(stop - first, file.n_jets)
             if low < high:
-                found.append(file.read(self.columns, low, high))
-        return self._join(found, self.columns)
+                found.append(file.read(names, low, high))
+        return self._join(found, names)
 
     def _load(self, name: str) -> NDArray[Any]:
         table = self._join([file.read([name], 0, file.n_jets) for file in self.files], (name,))

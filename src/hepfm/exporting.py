@@ -7,13 +7,16 @@ from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
+from hepfm import __version__
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
-from hepfm.formats import omnilearned, padded, root
+from hepfm.formats import omnilearned, padded, parquet, root, rs3l
 from hepfm.opening import open as open_jets
 from hepfm.schema import SPLITS, unknown_name
 
 _TABLE_JETS = 8192
+# Of jets with all their views side by side.
+_ALIGNED_JETS = 1024
 
 
 @dataclass(frozen=True)
@@ -25,24 +28,42 @@ class Exported:
     left_out: tuple[str, ...]
 
 
-def export(source: str | os.PathLike[str], out: Path, to: str) -> Exported:
+def export(
+    source: str | os.PathLike[str], out: Path, to: str, *, columns: str | os.PathLike[str] | None = None
+) -> Exported:
     """Convert jets.
 
     Args:
         source: whatever `hepfm.open` opens.
         out: folder of the files; made if it does not exist.
-        to: one of `FORMATS`: "root" (JetClass), "omnilearned" (folders train, val and test) or "padded" HDF5.
+        to: one of `FORMATS`: "parquet", "root" (JetClass), "rs3l" (one file, all views of a jet side by side),
+            "omnilearned" (folders train, val and test) or "padded" HDF5.
+        columns: a column map, as `hepfm.open` takes it.
 
     Raises:
         InputError: no such format or source, or jets without what the format needs.
         StorageError: a file could not be written.
     """
     if to not in FORMATS:
-        raise InputError(unknown_name("format", to, ["parquet", *FORMATS]))
-    dataset = open_jets(source)
+        raise InputError(unknown_name("format", to, list(FORMATS)))
+    dataset = open_jets(source, columns=columns)
     left_out, write = FORMATS[to]
     paths = tuple(write(dataset, out))
     return Exported(paths, len(dataset), (*dataset.notes, *left_out(dataset.columns)))
+
+
+def _write_parquet(dataset: Dataset, out: Path) -> Iterator[Path]:
+    for name, one in _by_variation(dataset):
+        path = out / f"{name}.parquet"
+        parquet.write_parquet(path, one.tables(_TABLE_JETS), {"source": one.name, "hepfm": __version__}, one.classes)
+        yield path
+
+
+def _write_rs3l(dataset: Dataset, out: Path) -> Iterator[Path]:
+    path = out / "jets.h5"
+    blocks = dataset.aligned_tables(_ALIGNED_JETS) if dataset.variations else ([t] for t in dataset.tables(_TABLE_JETS))
+    rs3l.write_rs3l(path, blocks, classes=dataset.classes)
+    yield path
 
 
 def _write_root(dataset: Dataset, out: Path) -> Iterator[Path]:
@@ -82,7 +103,9 @@ FORMATS: MappingProxyType[
     str, tuple[Callable[[Iterable[str]], tuple[str, ...]], Callable[[Dataset, Path], Iterator[Path]]]
 ] = MappingProxyType(
     {
+        "parquet": (parquet.left_out, _write_parquet),
         "root": (root.left_out, _write_root),
+        "rs3l": (rs3l.left_out, _write_rs3l),
         "omnilearned": (omnilearned.left_out, _write_omnilearned),
         "padded": (padded.left_out, _write_padded),
     }

@@ -16,29 +16,35 @@ from hepfm.hub import is_repo_id
 Source = str | os.PathLike[str]
 
 
-def open(source: Source | Sequence[Source], *, revision: str | None = None) -> Dataset:
+def open(source: Source | Sequence[Source], *, revision: str | None = None, columns: Source | None = None) -> Dataset:
     """Open jets for reading.
 
     Args:
-        source: a campaign folder, a file (a shard, or Parquet), a list of files, a folder that `export` wrote, or the
+        source: a campaign folder, a file, a list of files, a folder that `export` wrote, or the
             name of a dataset on the Hub such as "hepfm/resim-jets". Paths may be URLs such as s3://bucket/resim-jets.
         revision: of a dataset on the Hub: a branch, tag or commit; by default the newest.
+        columns: for tables of no layout that hepfm knows: the path of a column map, or the name of one of
+            `hepfm.formats.column_map.MAPS`. docs/formats.md explains both.
 
     Raises:
         CampaignError: a folder that holds no campaign, or a damaged one.
         InputError: a file that does not exist, is damaged, or of no known format.
         StorageError: the store or the Hub cannot be reached.
     """
+    column_map = None if columns is None else os.fspath(columns)
     if isinstance(source, Sequence) and not isinstance(source, str):
         paths = [location(path) for path in source]
-        return Dataset([open_file(path) for path in paths], f"{len(paths)} files")
+        return Dataset([open_file(path, column_map) for path in paths], f"{len(paths)} files")
     path = location(source)
+    if exists(path) and not is_folder(path):
+        return Dataset([open_file(path, column_map)], str(path))
+    if column_map is not None:
+        msg = f"{path}: columns= is for files of tables; expected a file, or a list of files"
+        raise InputError(msg)
     if is_folder(path):
         if exists(path / INDEX):
             return Dataset(open_folder(path), str(path))
         return _open_campaign(path)
-    if exists(path):
-        return Dataset([open_file(path)], str(path))
     if isinstance(source, str) and is_repo_id(source):
         return Dataset(open_repository(source, revision), source)
     msg = f"{path}: no such file or folder; expected a campaign folder, a file of jets, or OWNER/NAME of the Hub"

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from hepfm.schema import COLUMNS, JET_CLASSES, Column
 from hepfm.table import JetTable
 
+EXPECTED = "Expected a layout of docs/formats.md; any other table needs a column map (--columns, columns=)."
+"""What to do about a file that no reader knows."""
+
 
 @dataclass(frozen=True)
 class JetFile(ABC):

@@ -16,7 +16,7 @@ from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
 from hepfm.formats.conversion import as_column, falling_pt
-from hepfm.formats.jet_file import JetFile
+from hepfm.formats.jet_file import EXPECTED, JetFile
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
 
@@ -32,7 +32,9 @@ _LABEL = "jet_label"
 
 
 @contextmanager
-def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable[[JetTable], None]]:
+def parquet_writer(
+    path: Path, metadata: Mapping[str, str], classes: Sequence[str] = JET_CLASSES
+) -> Iterator[Callable[[JetTable], None]]:
     """Give the function that adds jets to a new file, in constant memory.
 
     The file has its name only when it is whole. Its bytes depend on the jets, the metadata and the version of Arrow
@@ -41,6 +43,7 @@ def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable
     Args:
         path: where the file goes; an existing one is replaced.
         metadata: provenance, stored in the file's footer.
+        classes: names of what `jet_label` is an index of.
 
     Raises:
         InputError: no table was added, or their columns differ.
@@ -54,7 +57,7 @@ def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable
             nonlocal file
             for block in blocks:
                 if file is None:
-                    file = stack.enter_context(_new_file(temporary, block, metadata))
+                    file = stack.enter_context(_new_file(temporary, block, metadata, classes))
                 file.write_table(_to_arrow(block, file.schema), row_group_size=max(1, block.n_jets))
 
         def add(table: JetTable) -> None:
@@ -70,9 +73,11 @@ def parquet_writer(path: Path, metadata: Mapping[str, str]) -> Iterator[Callable
             write(in_blocks(held, _ROW_GROUP))
 
 
-def write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str]) -> None:
+def write_parquet(
+    path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str], classes: Sequence[str] = JET_CLASSES
+) -> None:
     """Write jets that come some at a time; see `parquet_writer`."""
-    with parquet_writer(path, metadata) as add:
+    with parquet_writer(path, metadata, classes) as add:
         for table in tables:
             add(table)
 
@@ -88,10 +93,7 @@ def open_parquet(path: Path) -> JetFile:
         ours = b"hepfm" in (schema.metadata or {})
         columns, left_out = _known_columns(schema)
         if not any(is_constituent(c.name) for c in columns):
-            msg = (
-                f"{path}: no lists of constituents such as part_px, but {', '.join(schema.names[:8])}. "
-                "Expected columns with the names of docs/data-format.md."
-            )
+            msg = f"{path}: no lists of constituents such as part_px, but {', '.join(schema.names[:8])}. {EXPECTED}"
             raise InputError(msg)
         text = {name: _distinct(file, name) for name in _TEXT if name in schema.names}
     notes = [f"left out, for a jet or a constituent has no single number there: {', '.join(left_out)}"] * bool(left_out)
@@ -105,6 +107,12 @@ def open_parquet(path: Path) -> JetFile:
         tuple(notes),
         ordered=ours,
     )
+
+
+def left_out(columns: Iterable[str]) -> tuple[str, ...]:
+    """Say in sentences what of some columns does not come back from a file: nothing is lost."""
+    del columns
+    return ()
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -158,11 +166,11 @@ class ParquetFile(JetFile):
         return (result if self.ordered else falling_pt(result)).only(names)
 
 
-def _new_file(path: Path, first: JetTable, metadata: Mapping[str, str]) -> pq.ParquetWriter:
+def _new_file(path: Path, first: JetTable, metadata: Mapping[str, str], classes: Sequence[str]) -> pq.ParquetWriter:
     decimals = [f"{name}.list.element" if is_constituent(name) else name for name in _float_names(first)]
     return pq.ParquetWriter(
         path,
-        _arrow_schema(first, metadata),
+        _arrow_schema(first, metadata, classes),
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         use_dictionary=False,
@@ -177,7 +185,7 @@ def _float_names(table: JetTable) -> list[str]:
     return [name for name, values in arrays.items() if values.dtype.kind == "f"]
 
 
-def _arrow_schema(table: JetTable, metadata: Mapping[str, str]) -> pa.Schema:
+def _arrow_schema(table: JetTable, metadata: Mapping[str, str], classes: Sequence[str]) -> pa.Schema:
     fields = [
         # `datasets` takes a column for classes only if it has the type that it would give it itself.
         pa.field(name, pa.int64()) if name == _LABEL else pa.field(name, _arrow_type(values.dtype), nullable=False)
@@ -188,7 +196,7 @@ def _arrow_schema(table: JetTable, metadata: Mapping[str, str]) -> pa.Schema:
         for name, values in table.constituents.items()
     ]
     # `datasets` takes the types of columns from here; it knows classes by their names only by this.
-    features = {f.name: _feature(f) for f in fields}
+    features = {f.name: _feature(f, classes) for f in fields}
     stored = {"hepfm": json.dumps(dict(metadata)), "huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema(fields, metadata=stored)
 
@@ -197,9 +205,9 @@ def _arrow_type(dtype: np.dtype[Any]) -> pa.DataType:
     return pa.string() if dtype.kind == "U" else pa.from_numpy_dtype(dtype)
 
 
-def _feature(known: pa.Field) -> dict[str, Any]:
-    if known.name == _LABEL:
-        return {"names": list(JET_CLASSES), "_type": "ClassLabel"}
+def _feature(known: pa.Field, classes: Sequence[str]) -> dict[str, Any]:
+    if known.name == _LABEL and classes:
+        return {"names": list(classes), "_type": "ClassLabel"}
     if pa.types.is_list(known.type):
         return {"feature": {"dtype": str(known.type.value_type), "_type": "Value"}, "_type": "List"}
     return {"dtype": _datasets_name(known.type), "_type": "Value"}

@@ -24,7 +24,7 @@ from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
 from hepfm.formats.conversion import as_column, falling_pt
 from hepfm.formats.damage import clear_errors, opened_root
-from hepfm.formats.jet_file import JetFile
+from hepfm.formats.jet_file import EXPECTED, JetFile
 from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
@@ -274,7 +274,7 @@ def _jet_tree(path: Path, file: uproot.ReadOnlyDirectory) -> str:
     msg = f"{path}: no TTree with the branches part_px, part_py, ... of JetClass; it has "
     if found:
         msg = f"{path}: several TTrees with branches of JetClass, none of them named {_TREE!r}: "
-    raise InputError(msg + (", ".join(map(repr, found or trees)) or "no TTree at all"))
+    raise InputError(msg + (", ".join(map(repr, found or trees)) or "no TTree at all") + f". {EXPECTED}")
 
 
 def _column(branch: uproot.TBranch) -> Column | None:
