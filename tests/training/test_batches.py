@@ -57,7 +57,7 @@ def test_jets_without_constituents_and_no_jets_are_no_obstacle(table):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"constituents": ["part_pxx"]}, "unknown column of constituents 'part_pxx'.*Did you mean 'part_px'"),
+        ({"constituents": ["part_pxx"]}, "unknown input of a network 'part_pxx'.*Did you mean 'part_px'"),
         ({"targets": ["label"]}, "unknown column of jets 'label'"),
         ({"targets": ["process"]}, "'process' holds text"),
         ({"n_constituents": 0}, "at least 1, got 0"),

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hepfm.errors import HepfmError, InputError
-from hepfm.schema import is_constituent, unknown_name
+from hepfm.inputs import constituent_inputs
+from hepfm.schema import unknown_name
 from hepfm.table import JetTable
 
 try:
@@ -37,34 +39,42 @@ class PaddedJets(Dataset[Batch]):
         constituents: Sequence[str] = _CONSTITUENTS,
         targets: Sequence[str] = (),
         n_constituents: int = 128,
+        *,
+        trim: bool = False,
+        allow_missing: bool = False,
     ) -> None:
         """Arrange the jets so that those of a batch are gathered fast.
 
         Args:
             table: N jets, as `Dataset.read_table` gives them.
-            constituents: names of the F columns of constituents wanted; some of "part_".
+            constituents: names of the F inputs wanted, some of `hepfm.inputs.INPUTS`.
             targets: names of columns of numbers, one a jet.
             n_constituents: L. Of longer jets those of highest transverse momentum are kept.
+            trim: whether a batch is only as long as its longest jet.
+            allow_missing: whether inputs that the table lacks are NaN.
 
         Raises:
             InputError: the table lacks a column, or one of them is text.
         """
-        for name, known in [(n, table.constituents) for n in constituents] + [(n, table.columns) for n in targets]:
-            if name not in known:
-                raise InputError(
-                    unknown_name("column of " + ("constituents" if is_constituent(name) else "jets"), name, known)
-                )
-            if known[name].dtype.kind not in "biuf":
+        for name in targets:
+            if name not in table.columns:
+                raise InputError(unknown_name("column of jets", name, table.columns))
+            if table.columns[name].dtype.kind not in "biuf":
                 msg = f"column {name!r} holds text; a tensor holds numbers. Choose another, such as jet_label."
                 raise InputError(msg)
         if n_constituents < 1:
             msg = f"the number of constituents must be at least 1, got {n_constituents}"
             raise InputError(msg)
         # All values of a constituent lie together: a batch touches as little memory as there can be.
-        self._values = np.stack([table.constituents[name].astype(np.float32) for name in constituents], axis=1)
+        self._values = constituent_inputs(table, constituents, allow_missing=allow_missing)
         self._offsets = table.offsets
-        self._length = n_constituents
+        self._longest, self._trim = n_constituents, trim
         self._targets = {name: table.columns[name] for name in targets}
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Constituents of each jet, at most L; shape (N,)."""
+        return np.minimum(np.diff(self._offsets), self._longest)
 
     def __len__(self) -> int:
         """Number of jets."""
@@ -78,16 +88,17 @@ class PaddedJets(Dataset[Batch]):
         """Some jets as one batch; PyTorch's loaders ask for all of a batch at once."""
         chosen = np.asarray(rows, dtype=np.int64)
         starts = self._offsets[chosen]
-        counts = np.minimum(self._offsets[chosen + 1] - starts, self._length)
+        counts = np.minimum(self._offsets[chosen + 1] - starts, self._longest)
+        length = max(1, int(counts.max(initial=0))) if self._trim else self._longest
         ends = np.cumsum(counts)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
-        batch = np.zeros((len(chosen) * self._length, self._values.shape[1]), np.float32)
-        batch[np.repeat(np.arange(len(chosen)) * self._length, counts) + within] = self._values[
+        batch = np.zeros((len(chosen) * length, self._values.shape[1]), np.float32)
+        batch[np.repeat(np.arange(len(chosen)) * length, counts) + within] = self._values[
             np.repeat(starts, counts) + within
         ]
         tensors = {
-            "constituents": torch.from_numpy(batch.reshape(len(chosen), self._length, self._values.shape[1])),
-            "mask": torch.from_numpy(np.arange(self._length) < counts[:, np.newaxis]),
+            "constituents": torch.from_numpy(batch.reshape(len(chosen), length, self._values.shape[1])),
+            "mask": torch.from_numpy(np.arange(length) < counts[:, np.newaxis]),
         }
         return tensors | {name: torch.from_numpy(values[chosen]) for name, values in self._targets.items()}
 

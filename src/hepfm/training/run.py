@@ -1,0 +1,266 @@
+"""One training: transformers' Trainer over a stream of batches, in a folder that says where its weights come from.
+
+recipe.toml, training.json      what was asked for; the data and the versions
+metrics.jsonl                   a JSON object for everything that was logged
+checkpoint-N/                   what a killed training goes on from
+config.json, model.safetensors  the finished network
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging
+
+from hepfm import __version__
+from hepfm.atomic import write_whole
+from hepfm.errors import CampaignError
+from hepfm.training.batches import Batch
+from hepfm.training.recipes import Optimisation, write_recipe
+from hepfm.training.stream import StepsFrom, Stream
+
+RECIPE, ORIGIN, METRICS = "recipe.toml", "training.json", "metrics.jsonl"
+
+Evaluate = Callable[[PreTrainedModel], Mapping[str, float]]
+"""Measures a network that is being trained; it is in evaluation mode."""
+Report = Callable[[int, int, Mapping[str, float]], None]
+"""Told the step, the number of steps and what was logged last."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training is made of.
+
+    Attributes:
+        model: whose `forward(**batch)` gives an output with a `loss`.
+        stream: of the rank that this process is.
+        optimisation: how.
+        recipe: the dataclass that all of it came from; it is stored beside the weights.
+        data: says which jets they are: name, digest, numbers. It must be the same when a training goes on.
+        evaluate: called every `optimisation.evaluate_every` steps and at the end.
+        learning_rates: factors for parameters whose name begins so, such as {"backbone.": 0.5}.
+    """
+
+    model: PreTrainedModel
+    stream: Stream
+    optimisation: Optimisation
+    recipe: object
+    data: Mapping[str, Any]
+    evaluate: Evaluate | None = None
+    learning_rates: Mapping[str, float] | None = None
+
+
+def train(training: Training, out: Path, *, report: Report | None = None, tensorboard: bool = False) -> None:
+    """Train a network, or go on with a training that was interrupted.
+
+    Args:
+        training: what to train, and how.
+        out: folder of the run; made if it does not exist. If it holds the same training, that goes on from its last
+            checkpoint; a finished one is left as it is.
+        report: told how it proceeds.
+        tensorboard: whether to write its files, too, to `out/tensorboard`.
+
+    Raises:
+        CampaignError: the folder holds another training.
+        StorageError: a file cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if is_leader():
+        _claim(training, out)
+    if (out / "model.safetensors").exists():
+        return
+    with _no_bars():
+        trainer = _StreamTrainer(training, _arguments(training.optimisation, out))
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Log(trainer, training, out / METRICS, report))
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            trainer.add_callback(TensorBoardCallback(SummaryWriter(str(out / "tensorboard"))))
+        trainer.train(resume_from_checkpoint=_last_checkpoint(out))
+        if is_leader():
+            training.model.save_pretrained(out)
+
+
+def is_leader() -> bool:
+    """Whether this is the process, of those that train together, that writes files."""
+    return rank_and_size()[0] == 0
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Number of this process and of all that `torchrun` started for one training."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """Everything that was logged, in order of the steps; what was logged again after an interruption counts once."""
+    lines = (out / METRICS).read_text(encoding="utf-8").splitlines() if (out / METRICS).exists() else []
+    found: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # cut off by a kill
+        found[entry["step"], tuple(sorted(entry))] = entry
+    return sorted(found.values(), key=lambda entry: entry["step"])
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every file that it writes."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _last_checkpoint(out: Path) -> str | None:
+    """The newest checkpoint that is whole: the Trainer writes its state last."""
+    numbered = [(int(p.parent.name.split("-")[1]), p.parent) for p in out.glob("checkpoint-*/trainer_state.json")]
+    return str(max(numbered)[1]) if numbered else None
+
+
+def _claim(training: Training, out: Path) -> None:
+    """Write down what is trained, or compare with what is written there."""
+    recipe = write_recipe(training.recipe)
+    origin = json.loads(json.dumps({"data": training.data}))
+    if (out / RECIPE).exists() and (out / ORIGIN).exists():
+        differs = "recipe" if (out / RECIPE).read_text(encoding="utf-8") != recipe else None
+        if json.loads((out / ORIGIN).read_text(encoding="utf-8"))["data"] != origin["data"]:
+            differs = "data"
+        if differs:
+            msg = f"{out}: holds a training with other {differs}. Choose another folder, or delete this one."
+            raise CampaignError(msg)
+        return
+    versions = {"hepfm": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    write_whole(out / ORIGIN, (json.dumps({**origin, "versions": versions}, indent=1) + "\n").encode())
+    write_whole(out / RECIPE, recipe.encode())
+
+
+def _arguments(how: Optimisation, out: Path) -> TrainingArguments:
+    every = min(10, how.save_every)
+    return TrainingArguments(
+        output_dir=str(out),
+        max_steps=how.n_steps,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type={"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}[how.schedule],
+        warmup_steps=how.warmup_steps,
+        weight_decay=how.weight_decay,
+        max_grad_norm=how.clip,
+        bf16=how.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=how.seed,
+        save_strategy="steps",
+        # Sums of losses between two logs are not in a checkpoint: save where they have just been logged.
+        save_steps=max(every, how.save_every // every * every),
+        logging_steps=every,
+        save_total_limit=2,
+        ignore_data_skip=True,  # the stream begins at the right step by itself
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=True,
+        # Naming it makes accelerate expect several processes.
+        ddp_backend=None if rank_and_size()[1] == 1 else "nccl" if torch.cuda.is_available() else "gloo",
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+class _StreamTrainer(Trainer):
+    """Takes batches from a stream, and learning rates by the names of parameters."""
+
+    def __init__(self, training: Training, arguments: TrainingArguments) -> None:
+        self.training = training
+        super().__init__(model=training.model, args=arguments, train_dataset=training.stream)
+
+    def get_train_dataloader(self) -> DataLoader[Batch]:
+        stream = self.training.stream
+        return DataLoader(
+            stream,
+            batch_size=None,
+            sampler=StepsFrom(lambda: self.state.global_step, len(stream)),
+            # Of its own, so that beginning to load takes no random number from dropout.
+            generator=torch.Generator(),
+        )
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            how, factors = self.training.optimisation, self.training.learning_rates or {}
+            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+            for name, parameter in self.training.model.named_parameters():
+                if parameter.requires_grad:
+                    factor = next((f for start, f in factors.items() if name.startswith(start)), 1.0)
+                    # Decay is for matrices: biases, norms and single learned vectors have their own scale.
+                    key = how.learning_rate * factor, how.weight_decay if parameter.ndim >= 2 else 0.0
+                    groups.setdefault(key, []).append(parameter)
+            settings = [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+            self.optimizer = torch.optim.AdamW(settings, lr=how.learning_rate)
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:  # noqa: ANN401
+        output = model(**inputs)
+        return (output.loss, output) if return_outputs else output.loss
+
+
+class _Log(TrainerCallback):
+    """Writes what is logged, and evaluates."""
+
+    def __init__(self, trainer: Trainer, training: Training, path: Path, report: Report | None) -> None:
+        self._trainer, self._training, self._path, self._report = trainer, training, path, report
+        self._last: dict[str, float] = {}
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **more: Any,  # noqa: ANN401
+    ) -> None:
+        values = {k: v for k, v in more.get("logs", {}).items() if isinstance(v, int | float) and k != "epoch"}
+        if not is_leader():
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **values}) + "\n")
+        self._last |= values
+        if self._report is not None:
+            self._report(state.global_step, state.max_steps, self._last)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **more: Any,  # noqa: ANN401
+    ) -> None:
+        every = self._training.optimisation.evaluate_every
+        due = state.global_step == state.max_steps or (every and state.global_step % every == 0)
+        if due and self._training.evaluate is not None and is_leader():
+            model = self._training.model
+            model.train(False)
+            random_state = torch.get_rng_state()
+            with torch.no_grad():
+                found = {f"validation_{name}": float(value) for name, value in self._training.evaluate(model).items()}
+            torch.set_rng_state(random_state)
+            model.train()
+            # The Trainer takes every log for the one that is due, and would leave out the loss.
+            loss_is_due = control.should_log
+            self._trainer.log(found)
+            control.should_log = loss_is_due
