@@ -1,6 +1,8 @@
 """The Hugging Face Hub: publish a folder, fetch a file. The only code that talks to it."""
 
 import hashlib
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 # The Hub makes it with the repository, and needs it to know large files.
 _HUBS_OWN = (".gitattributes",)
+# Says on stderr what it tries again, with the address.
+_CLIENTS_LOGGER = "huggingface_hub.utils._http"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def publish_folder(
         message: of the commit.
 
     Raises:
-        InputError: not allowed, not logged in, a wrong name, or the tag stands for another state already.
+        InputError: not allowed, not logged in, a wrong name, a card that the Hub refuses, or the tag stands for
+            another state already.
         StorageError: the Hub cannot be reached, or fails again and again.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
@@ -170,6 +175,8 @@ def _errors_of(repo: str) -> Iterator[None]:
     import httpx2
     from huggingface_hub import errors
 
+    signatures = _WithoutSignatures()
+    logging.getLogger(_CLIENTS_LOGGER).addFilter(signatures)
     try:
         yield
     except errors.HFValidationError as error:
@@ -188,13 +195,32 @@ def _errors_of(repo: str) -> Iterator[None]:
         msg = f"{repo}: no such dataset on the Hub, or it is private and you are not logged in (hf auth login)"
         raise InputError(msg) from error
     except errors.HfHubHTTPError as error:
-        raise _refusal(repo, error.response.status_code) from error
+        raise _refusal(repo, error.response.status_code, error.server_message or "") from error
+    except ValueError as error:
+        # What the client makes of the Hub's answer about the card.
+        what, *reasons = str(error).splitlines()
+        if "Invalid metadata" not in what:
+            raise
+        msg = f"{repo}: the Hub does not accept the card: {'; '.join(reason.lstrip('- ') for reason in reasons)}"
+        raise InputError(msg) from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, ConnectionError) as error:
         msg = f"{repo}: the Hub cannot be reached ({type(error).__name__}). Check the connection, then run again."
         raise StorageError(msg) from error
+    finally:
+        logging.getLogger(_CLIENTS_LOGGER).removeFilter(signatures)
 
 
-def _refusal(repo: str, status: int) -> InputError | StorageError:
+class _WithoutSignatures(logging.Filter):
+    """Cuts the query off addresses: for a storage it is as good as a token while it lasts."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = re.sub(r"(?<=://)(\S+?)\?\S+", r"\1", record.getMessage()), ()
+        return True
+
+
+def _refusal(repo: str, status: int, reason: str) -> InputError | StorageError:
+    if status == 400:
+        return InputError(f"{repo}: the Hub refuses what was sent: {' '.join(reason.split()) or 'it gives no reason'}")
     if status == 401:
         return InputError(f"{repo}: the Hub does not know you: no token, or an expired one. Log in: hf auth login")
     if status == 403:
