@@ -1,0 +1,100 @@
+"""The jets of one split of a dataset, whatever it knows of events."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hepfm.dataset import Dataset
+from hepfm.errors import InputError
+from hepfm.schema import SPLITS, is_constituent, split_of, unknown_name
+from hepfm.table import JetTable
+
+_PIECE = 16384
+
+
+class Source:
+    """The jets of a dataset that are in one split, in the order of the files.
+
+    Splits go by the event's number, or by what the files say of themselves. Where there is neither, they go by a hash
+    of the jet's place in the dataset, which stays the same as long as the data do.
+    """
+
+    def __init__(self, dataset: Dataset, split: str | None, variation: str | None = None) -> None:
+        """Choose jets.
+
+        Args:
+            dataset: from `hepfm.open`.
+            split: "train", "validation", "test", or None for all jets.
+            variation: only the views under this one; None takes all.
+
+        Raises:
+            InputError: there is no such split or variation.
+        """
+        if split is not None and split not in SPLITS:
+            raise InputError(unknown_name("split", split, SPLITS))
+        if variation is not None and variation not in dataset.variations:
+            raise InputError(f"{dataset.name}: " + unknown_name("variation", variation, dataset.variations))
+        self.dataset, self.split, self.variation = dataset, split, variation
+
+    @property
+    def knows_events(self) -> bool:
+        """Whether the split goes by events."""
+        return "event_id" in self.dataset.columns or all(f.split is not None for f in self.dataset.files)
+
+    def tables(self, size: int, names: Sequence[str]) -> Iterator[JetTable]:
+        """Go through the jets, at most `size` at a time, in constant memory."""
+        if self.split is None or self.knows_events:
+            yield from self.dataset.tables(size, names, variation=self.variation, split=self.split)
+            return
+        first = 0
+        for table in self.dataset.tables(size, names, variation=self.variation):
+            places = np.arange(first, first + table.n_jets)
+            first += table.n_jets
+            yield table.select(split_of(places) == SPLITS.index(self.split))
+
+    def read(self, names: Sequence[str], places: NDArray[np.int64] | None = None) -> JetTable:
+        """Read jets into memory.
+
+        Args:
+            names: of columns.
+            places: which of the jets, rising numbers from 0; by default all.
+        """
+        found, first = [], 0
+        for table in self.tables(_PIECE, names):
+            if places is None:
+                found.append(table)
+            else:
+                low, high = np.searchsorted(places, [first, first + table.n_jets])
+                if low < high:
+                    found.append(table.select(places[low:high] - first))
+            first += table.n_jets
+        if not found:
+            return next(iter(self.dataset.tables(1, names))).slice(0, 0) if len(self.dataset) else JetTable.empty([])
+        return JetTable.concatenate(found)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Read one column of jets.
+
+        Raises:
+            InputError: the dataset has no such column, or it is one of constituents.
+        """
+        if name not in self.dataset.columns or is_constituent(name):
+            known = [column for column in self.dataset.columns if not is_constituent(column)]
+            raise InputError(f"{self.dataset.name}: " + unknown_name("column of jets", name, known))
+        return self.read([name]).columns[name]
+
+    def events(self) -> NDArray[np.int64]:
+        """The number of each jet's event; of each jet's place where the dataset does not know events."""
+        if "event_id" in self.dataset.columns:
+            return self.column("event_id").astype(np.int64)
+        return np.arange(sum(table.n_jets for table in self.tables(_PIECE, [self._smallest()])), dtype=np.int64)
+
+    def _smallest(self) -> str:
+        return next(name for name in self.dataset.columns if not is_constituent(name))
+
+
+def first_variation(dataset: Dataset) -> str | None:
+    """The variation that labels are taken from if none is named: the nominal one, where there are several."""
+    return dataset.variations[0] if len(dataset.variations) > 1 else None
