@@ -1,6 +1,7 @@
 """Physical inputs to standardised features and back. What it learned of the data is saved with the weights."""
 
 from collections.abc import Sequence
+from functools import cache
 from types import MappingProxyType
 
 import torch
@@ -32,8 +33,6 @@ class InputFeatures(nn.Module):
 
     mean: Tensor
     width: Tensor
-    logarithmic: Tensor
-    scale: Tensor
 
     def __init__(self, inputs: Sequence[str]) -> None:
         """Start with features that are not standardised yet.
@@ -46,9 +45,6 @@ class InputFeatures(nn.Module):
         """
         super().__init__()
         self.inputs = check_inputs(inputs)
-        # What follows from the names is not saved: it could only contradict them.
-        self.register_buffer("logarithmic", torch.tensor([n in _LOGARITHMIC for n in inputs]), persistent=False)
-        self.register_buffer("scale", torch.tensor([_SCALES.get(n, 0.0) for n in inputs]), persistent=False)
         self.register_buffer("mean", torch.zeros(len(self.inputs)))
         self.register_buffer("width", torch.ones(len(self.inputs)))
 
@@ -82,11 +78,24 @@ class InputFeatures(nn.Module):
     def inverse(self, features: Tensor) -> Tensor:
         """Give the physical inputs of features, both of shape (..., F)."""
         squashed = features * self.width + self.mean
-        scale = torch.where(self.scale > 0, self.scale, 1.0)
-        grown = torch.where(self.scale > 0, torch.sinh(squashed) * scale, squashed)
-        return torch.where(self.logarithmic, squashed.exp(), grown)
+        logarithmic, scaled, scale = _shapes(self.inputs, features.device)
+        grown = torch.where(scaled, torch.sinh(squashed) * scale, squashed)
+        return torch.where(logarithmic, squashed.exp(), grown)
 
     def _squash(self, values: Tensor) -> Tensor:
-        scale = torch.where(self.scale > 0, self.scale, 1.0).to(values.dtype)
-        squashed = torch.where(self.scale > 0, torch.asinh(values / scale), values)
-        return torch.where(self.logarithmic, values.clamp(min=_LEAST).log(), squashed)
+        logarithmic, scaled, scale = _shapes(self.inputs, values.device)
+        squashed = torch.where(scaled, torch.asinh(values / scale.to(values.dtype)), values)
+        return torch.where(logarithmic, values.clamp(min=_LEAST).log(), squashed)
+
+
+@cache
+def _shapes(inputs: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Which inputs become logarithms, which are scaled, and their scales; each of shape (F,).
+
+    Not buffers: what follows from the names could only contradict them, and transformers loads networks in a way that
+    leaves buffers empty that are not saved.
+    """
+    with torch.inference_mode(False):
+        scale = torch.tensor([_SCALES.get(name, 0.0) for name in inputs], device=device)
+        logarithmic = torch.tensor([name in _LOGARITHMIC for name in inputs], device=device)
+        return logarithmic, scale > 0, torch.where(scale > 0, scale, 1.0)

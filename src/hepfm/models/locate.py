@@ -1,0 +1,73 @@
+"""Where a network lies that is asked for by name: a folder, a copy in the package, or the Hub."""
+
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from hepfm.errors import InputError, StorageError
+from hepfm.models.strict import CONFIG, WEIGHTS
+from hepfm.schema import unknown_name
+
+_ZOO = "zoo"
+_OWNER = "hepfm/"
+# Arguments of `from_pretrained` that are about the Hub.
+_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the networks that are part of the package."""
+    zoo = resources.files("hepfm") / _ZOO
+    if not zoo.is_dir():
+        return ()
+    return tuple(sorted(_OWNER + entry.name for entry in zoo.iterdir() if (entry / CONFIG).is_file()))
+
+
+def locate(name: str | os.PathLike[str], settings: dict[str, Any]) -> Path:
+    """Find the folder of a network, fetching it if need be.
+
+    Args:
+        name: a folder; or OWNER/NAME, of which there may be a copy in the package.
+        settings: arguments of `from_pretrained`; those about the Hub are taken out.
+
+    Returns:
+        A folder with config.json and, but for damaged ones, model.safetensors.
+
+    Raises:
+        InputError: there is no such network.
+        StorageError: the Hub cannot be reached.
+    """
+    hub = {key: settings.pop(key) for key in _HUB if key in settings}
+    folder = Path(name)
+    subfolder = hub.get("subfolder") or ""
+    if folder.is_dir():
+        return folder / subfolder
+    text = os.fspath(name)
+    # A revision names a state of the Hub's, which a copy need not be.
+    if text in bundled() and hub.get("revision") in (None, "main") and not hub.get("force_download"):
+        return Path(str(resources.files("hepfm") / _ZOO / text.removeprefix(_OWNER)))
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        msg = f"{text}: no such folder; expected one with {CONFIG}, or OWNER/NAME of the Hub."
+        raise InputError(msg)
+    return _fetch(text, hub)
+
+
+def _fetch(repo: str, hub: dict[str, Any]) -> Path:
+    hub = {key: value for key, value in hub.items() if value is not None}
+    try:
+        path = cached_file(repo, CONFIG, **hub)
+        if path is None:
+            raise InputError(unknown_name("network", repo, bundled()))
+        # A folder without weights is explained by whoever checks it.
+        cached_file(repo, WEIGHTS, **hub, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError) as error:
+        what = " ".join(str(error).split())
+        if isinstance(error.__cause__, ConnectionError) or "connect" in what.lower():
+            msg = f"{repo}: the Hub cannot be reached. Check the connection, or give a folder."
+            raise StorageError(msg) from error
+        known = f" In the package: {', '.join(bundled())}." if bundled() else ""
+        msg = f"{repo}: no such network, revision or {CONFIG} on the Hub, or it is private (hf auth login).{known}"
+        raise InputError(msg) from error
+    return Path(path).parent
