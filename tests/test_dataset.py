@@ -360,7 +360,7 @@ def test_what_cannot_be_opened_is_one_clear_line(tmp_path):
         hepfm.open(tmp_path)
     for name, content, words in (
         ("jets.root", b"root", "damaged, cut off or no ROOT file"),
-        ("jets.h5", b"\x89HDF\r\n\x1a\n", "damaged HDF5 file"),
+        ("jets.h5", b"\x89HDF\r\n\x1a\n", "damaged, cut off or no HDF5 file"),
         ("jets.parquet", b"PAR1", "damaged or no Parquet file"),
         ("jets.txt", b"jets", "not an HDF5 file"),
     ):

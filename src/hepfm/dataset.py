@@ -168,7 +168,7 @@ class Dataset:
         """Do what `read` does, with flat NumPy arrays as the result. Arguments as for `read`."""
         names = self._names(columns)
         wanted = self._filter(**selection)
-        return self._join(list(self._pieces(names, wanted)), names)
+        return self._join([piece for file in self.files for piece in self._whole(file, names, wanted)], names)
 
     def iter_files(
         self,
@@ -179,7 +179,7 @@ class Dataset:
         names = self._names(columns)
         wanted = self._filter(**selection)
         for file in self.files:
-            if pieces := list(self._file_pieces(file, names, wanted)):
+            if pieces := list(self._whole(file, names, wanted)):
                 yield to_awkward(self._join(pieces, names))
 
     def batches(
@@ -317,6 +317,13 @@ class Dataset:
 
     def _pieces(self, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:
         for file in self.files:
+            yield from self._file_pieces(file, names, wanted)
+
+    def _whole(self, file: JetFile, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:
+        """Read a file into memory: at once if all of it is wanted, for joining pieces is a copy more."""
+        if file.n_jets and _kept_rows(file, wanted, 0, file.n_jets).all():
+            yield file.read(names, 0, file.n_jets)
+        else:
             yield from self._file_pieces(file, names, wanted)
 
     def _file_pieces(self, file: JetFile, names: Sequence[str], wanted: _Filter) -> Iterator[JetTable]:

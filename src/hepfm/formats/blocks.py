@@ -21,7 +21,7 @@ def in_blocks(tables: Iterable[JetTable], n_jets: int) -> Iterator[JetTable]:
         n_held += table.n_jets
         if n_held < n_jets:
             continue
-        joined = JetTable.concatenate(held)
+        joined = _joined(held)
         n_whole = n_held - n_held % n_jets
         for start in range(0, n_whole, n_jets):
             yield joined.slice(start, start + n_jets)
@@ -31,4 +31,8 @@ def in_blocks(tables: Iterable[JetTable], n_jets: int) -> Iterator[JetTable]:
         msg = "nothing to write: no jets were given"
         raise InputError(msg)
     if n_held or not n_blocks:
-        yield JetTable.concatenate(held)
+        yield _joined(held)
+
+
+def _joined(tables: list[JetTable]) -> JetTable:
+    return tables[0] if len(tables) == 1 else JetTable.concatenate(tables)

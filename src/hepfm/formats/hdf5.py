@@ -269,13 +269,14 @@ def _open(path: Path | str) -> Iterator[h5py.File]:
         yield file
 
 
-def _dataset(file: h5py.File, path: Path | str, name: str) -> h5py.Dataset:
+def _dataset(file: h5py.File, path: Path | str, name: str) -> h5py.h5d.DatasetID:
+    """Open a dataset by HDF5's own functions: h5py's objects take a fifth of the time of reading a shard."""
     try:
-        found = file[name]
+        found = h5py.h5d.open(file.id, name.encode())
     except (KeyError, OSError, RuntimeError) as error:
         msg = f"{path}: damaged, or no shard of hepfm: /{name} cannot be opened ({_first_line(error)})"
         raise InputError(msg) from error
-    if not isinstance(found, h5py.Dataset) or found.ndim != 1:
+    if found.rank != 1:
         msg = f"{path}: no shard of hepfm: /{name} is no one-dimensional dataset"
         raise InputError(msg)
     return found
@@ -287,7 +288,11 @@ def _read(file: h5py.File, path: Path | str, name: str, part: slice, length: int
         msg = f"{path}: damaged: /{name} has {dataset.shape[0]} values, which the offsets do not fit"
         raise InputError(msg)
     try:
-        values: NDArray[Any] = dataset[part]
+        values: NDArray[Any] = np.empty(part.stop - part.start, dataset.dtype)
+        if len(values):
+            where = dataset.get_space()
+            where.select_hyperslab((part.start,), values.shape)
+            dataset.read(h5py.h5s.create_simple(values.shape), where, values)
         # Text is ASCII on disk.
         return values.astype(f"U{values.dtype.itemsize}") if values.dtype.kind == "S" else values
     except (OSError, RuntimeError, UnicodeDecodeError) as error:

@@ -175,6 +175,8 @@ def _new_file(path: Path, first: JetTable, metadata: Mapping[str, str], classes:
         compression_level=_ZSTD_LEVEL,
         use_dictionary=False,
         use_byte_stream_split=decimals,
+        # Nobody looks for jets by the least and greatest value of all constituents of some thousand jets.
+        write_statistics=list(first.columns),
         write_page_index=True,
         write_page_checksum=True,
     )
