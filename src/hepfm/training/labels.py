@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hepfm.errors import InputError
 from hepfm.schema import unknown_name
 from hepfm.training.classes import class_names, encode
+from hepfm.training.hashing import hashed, unit_hash
 from hepfm.training.source import Source
 
 
@@ -37,19 +38,6 @@ def nested_order(
     ranks = np.empty(len(classes), np.int64)
     ranks[by_class] = np.arange(len(classes)) - np.repeat(starts, sizes)
     return np.lexsort((keys, ranks))
-
-
-def hashed(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """Mix the bits of numbers, another way for every seed.
-
-    Source: splitmix64's output function, Steele, Lea and Flood, OOPSLA 2014, doi:10.1145/2660193.2660195.
-    """
-    with np.errstate(over="ignore"):
-        z = values + np.uint64(0x9E3779B97F4A7C15) * np.uint64((2 * seed + 1) % 2**64)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +134,7 @@ def choose(sources: Sequence[Source], labels: Labels, *, regression: bool, seed:
         raise InputError(msg)
     taken = order[:wanted]
     # By events, so that no two jets of one event are on both sides; another hash than the one that orders jets.
-    share = hashed(events[taken].astype(np.uint64), seed + 2**32) >> np.uint64(11)
-    is_validation = share.astype(np.float64) / 2**53 < labels.validation_share
+    is_validation = unit_hash(events[taken], seed + 2**32) < labels.validation_share
     if not regression and len(missing := sorted({*range(len(names))} - {*target[taken][~is_validation].tolist()})):
         notes.append(f"no jet to train on of {', '.join(names[i] for i in missing)}")
     return Chosen(place[taken], number[taken], target[taken], is_validation, names, tuple(notes))

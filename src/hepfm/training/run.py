@@ -26,6 +26,7 @@ from hepfm import __version__
 from hepfm.atomic import write_whole
 from hepfm.errors import CampaignError
 from hepfm.training.batches import Batch
+from hepfm.training.best import BEST, BestWeights
 from hepfm.training.recipes import Optimisation, write_recipe
 from hepfm.training.stream import StepsFrom, Stream
 
@@ -49,6 +50,10 @@ class Training:
         data: says which jets they are: name, digest, numbers. It must be the same when a training goes on.
         evaluate: called every `optimisation.evaluate_every` steps and at the end.
         learning_rates: factors for parameters whose name begins so, such as {"backbone.": 0.5}.
+        keep_best: name of something that `evaluate` gives: the finished network has the weights of its least value,
+            instead of the last ones.
+        patience: evaluations without a smaller value, after which training stops early; 0 for never. For a training
+            of one process.
     """
 
     model: PreTrainedModel
@@ -58,6 +63,8 @@ class Training:
     data: Mapping[str, Any]
     evaluate: Evaluate | None = None
     learning_rates: Mapping[str, float] | None = None
+    keep_best: str | None = None
+    patience: int = 0
 
 
 def train(training: Training, out: Path, *, report: Report | None = None, tensorboard: bool = False) -> None:
@@ -82,14 +89,18 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
     with _no_bars():
         trainer = _StreamTrainer(training, _arguments(training.optimisation, out))
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_Log(trainer, training, out / METRICS, report))
+        best = _best_so_far(training, out)
+        trainer.add_callback(_Log(trainer, training, out / METRICS, report, best))
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             trainer.add_callback(TensorBoardCallback(SummaryWriter(str(out / "tensorboard"))))
         trainer.train(resume_from_checkpoint=_last_checkpoint(out))
         if is_leader():
+            if best is not None:
+                best.restore(training.model)
             training.model.save_pretrained(out)
+            (out / BEST).unlink(missing_ok=True)
 
 
 def is_leader() -> bool:
@@ -113,6 +124,14 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
             continue  # cut off by a kill
         found[entry["step"], tuple(sorted(entry))] = entry
     return sorted(found.values(), key=lambda entry: entry["step"])
+
+
+def _best_so_far(training: Training, out: Path) -> BestWeights | None:
+    if training.keep_best is None:
+        return None
+    key = f"validation_{training.keep_best}"
+    past = {entry["step"]: entry[key] for entry in read_metrics(out) if key in entry}
+    return BestWeights(out, training.keep_best, training.patience, past)
 
 
 @contextmanager
@@ -223,8 +242,11 @@ class _StreamTrainer(Trainer):
 class _Log(TrainerCallback):
     """Writes what is logged, and evaluates."""
 
-    def __init__(self, trainer: Trainer, training: Training, path: Path, report: Report | None) -> None:
+    def __init__(
+        self, trainer: Trainer, training: Training, path: Path, report: Report | None, best: BestWeights | None
+    ) -> None:
         self._trainer, self._training, self._path, self._report = trainer, training, path, report
+        self._best = best
         self._last: dict[str, float] = {}
 
     def on_log(
@@ -257,9 +279,12 @@ class _Log(TrainerCallback):
             model.train(False)
             random_state = torch.get_rng_state()
             with torch.no_grad():
-                found = {f"validation_{name}": float(value) for name, value in self._training.evaluate(model).items()}
+                values = {name: float(value) for name, value in self._training.evaluate(model).items()}
             torch.set_rng_state(random_state)
             model.train()
+            found = {f"validation_{name}": value for name, value in values.items()}
+            if self._best is not None and self._best.see(model, state.global_step, values):
+                control.should_training_stop = True
             # The Trainer takes every log for the one that is due, and would leave out the loss.
             loss_is_due = control.should_log
             self._trainer.log(found)

@@ -37,6 +37,7 @@ class Source:
         if variation is not None and variation not in dataset.variations:
             raise InputError(f"{dataset.name}: " + unknown_name("variation", variation, dataset.variations))
         self.dataset, self.split, self.variation = dataset, split, variation
+        self._columns: dict[str, NDArray[Any]] = {}
 
     @property
     def knows_events(self) -> bool:
@@ -74,8 +75,8 @@ class Source:
             return next(iter(self.dataset.tables(1, names))).slice(0, 0) if len(self.dataset) else JetTable.empty([])
         return JetTable.concatenate(found)
 
-    def column(self, name: str) -> NDArray[Any]:
-        """Read one column of jets.
+    def check_column(self, name: str) -> None:
+        """Check that there is a column of jets of this name.
 
         Raises:
             InputError: the dataset has no such column, or it is one of constituents.
@@ -83,7 +84,17 @@ class Source:
         if name not in self.dataset.columns or is_constituent(name):
             known = [column for column in self.dataset.columns if not is_constituent(column)]
             raise InputError(f"{self.dataset.name}: " + unknown_name("column of jets", name, known))
-        return self.read([name]).columns[name]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Read one column of jets, which then stays in memory.
+
+        Raises:
+            InputError: the dataset has no such column, or it is one of constituents.
+        """
+        self.check_column(name)
+        if name not in self._columns:
+            self._columns[name] = self.read([name]).columns[name]
+        return self._columns[name]
 
     def events(self) -> NDArray[np.int64]:
         """The number of each jet's event; of each jet's place where the dataset does not know events."""

@@ -1,0 +1,314 @@
+"""What a tagger is worth on jets with labels, as one JSON object that figures and model cards are made of."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hepfm.atomic import write_whole
+from hepfm.dataset import Dataset
+from hepfm.errors import InputError
+from hepfm.schema import unknown_name
+from hepfm.training.classes import class_names, encode
+from hepfm.training.metrics import Roc, accuracy, auc, auc_error, confusion, rejection, roc
+from hepfm.training.origin import describe_data
+from hepfm.training.robustness import N_BINS, View, compare_views
+from hepfm.training.scoring import Tagger
+from hepfm.training.source import Source
+
+EVALUATION = "evaluation.json"
+EFFICIENCIES = (0.3, 0.5, 0.7)
+"""Signal efficiencies at which background rejection is reported, as RS3L does (arXiv:2403.07066)."""
+_ROC_POINTS = 201
+
+Progress = Callable[[str, int, int], None]
+"""Told a variation, the jets done, and the jets in all."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a tagger.
+
+    Attributes:
+        label: column of the true classes, or of the true numbers for a regression.
+        signal: names of the classes that count as signal, for taggers of two classes.
+        background: names of the classes that count as background; by default QCD, or else the tagger's first class.
+        split: "test", "validation", "train", or None for all jets.
+        variations: by default all, the first of which is the nominal one.
+        n_jets: about so many of each variation, of the same events; 0 for all.
+        n_bootstrap: samples for the errors of distances.
+    """
+
+    label: str = "jet_label"
+    signal: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
+    split: str | None = "test"
+    variations: tuple[str, ...] = ()
+    n_jets: int = 0
+    n_bootstrap: int = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Jets of one variation: `scores` of shape (N, C), `truth` (class or number), and what identifies them, (N,)."""
+
+    scores: NDArray[np.float32]
+    truth: NDArray[Any]
+    events: NDArray[np.int64]
+    jets: NDArray[np.int64]
+    n_unknown: int
+
+
+def evaluate(tagger: Tagger, dataset: Dataset, question: Question, *, report: Progress | None = None) -> dict[str, Any]:
+    """Score jets and compare with the truth.
+
+    Args:
+        tagger: the network.
+        dataset: jets with labels.
+        question: which jets, and what is signal.
+        report: told how it proceeds.
+
+    Returns:
+        Plain values that JSON can hold: figures of merit with their errors, curves, distances between variations;
+        infinite and undefined ones are None.
+
+    Raises:
+        InputError: the data lack labels or inputs, or have no jet of the tagger's classes.
+    """
+    names = question.variations or dataset.variations or (None,)
+    truth_names = _truth_names(tagger, dataset, question)
+    scored: dict[str, Scored] = {}
+    for name in names:
+        source = Source(dataset, question.split, name)
+        scored[name or "all"] = _score(tagger, source, question, truth_names, report)
+    nominal = next(iter(scored.values()))
+    where = f"the {question.split} split of {dataset.name}" if question.split else dataset.name
+    if not len(nominal.truth):
+        wanted = "finite number" if tagger.is_regression else f"class {', '.join(truth_names)}"
+        msg = f"{where}: no jet whose {question.label} is a {wanted}. Name another split (--split all) or label."
+        raise InputError(msg)
+    found: dict[str, Any] = {
+        "data": describe_data(dataset),
+        "split": question.split or "all",
+        "label": question.label,
+        "classes": list(truth_names),
+        "n_jets": len(nominal.truth),
+        "n_left_out": nominal.n_unknown,
+        "variation": next(iter(scored)),
+    }
+    found |= _residuals(nominal) if tagger.is_regression else _merit(tagger, nominal, truth_names, question)
+    if len(scored) > 1:
+        found["robustness"] = _robustness(tagger, scored, truth_names, question)
+        rest = {n: s for n, s in scored.items() if len(s.truth)}
+        found["robustness"]["merit"] = {n: _headline(tagger, s, truth_names, question) for n, s in rest.items()}
+    return dict(_finite(found))
+
+
+def write_evaluation(found: dict[str, Any], folder: Path) -> Path:
+    """Write what `evaluate` found into a folder, and give the file's path.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / EVALUATION, (json.dumps(found, indent=1) + "\n").encode())
+    return folder / EVALUATION
+
+
+def background_of(classes: Sequence[str]) -> tuple[str, ...]:
+    """Which classes are background if nobody says: those of QCD, or else the first."""
+    qcd = tuple(name for name in classes if name == "QCD" or name.startswith("QCD_"))
+    return qcd or tuple(classes[:1])
+
+
+def _truth_names(tagger: Tagger, dataset: Dataset, question: Question) -> tuple[str, ...]:
+    """Names of the true classes; those of the tagger, or what is called background and signal."""
+    if tagger.is_regression or not question.signal:
+        return tagger.classes
+    if len(tagger.classes) != 2 and (unknown := set(question.signal + question.background) - set(tagger.classes)):
+        raise InputError(unknown_name("class of the tagger", min(unknown), tagger.classes))
+    present = class_names(dataset, question.label, Source(dataset, None).column(question.label))
+    background = question.background or background_of([n for n in present if n not in question.signal])
+    for name in (*question.signal, *background):
+        if name not in present:
+            raise InputError(f"{dataset.name}: " + unknown_name("class", name, present))
+    return "+".join(background), "+".join(question.signal)
+
+
+def _score(
+    tagger: Tagger, source: Source, question: Question, names: tuple[str, ...], report: Progress | None
+) -> Scored:
+    dataset = source.dataset
+    source.check_column(question.label)
+    share = 1.0
+    if question.n_jets:
+        share = min(1.0, question.n_jets / max(1, len(source.events())))
+    identity = [name for name in ("event_id", "jet_index") if name in dataset.columns]
+    scores, labels, events, jets, done = [], [], [], [], 0
+    for table, found in tagger.score_source(source, (question.label, *identity), share):
+        scores.append(found)
+        labels.append(table.columns[question.label])
+        rows = np.arange(done, done + table.n_jets)
+        events.append(table.columns.get("event_id", rows).astype(np.int64))
+        jets.append(table.columns.get("jet_index", np.zeros(len(rows))).astype(np.int64))
+        done += table.n_jets
+        if report is not None:
+            report(source.variation or "", done, len(dataset))
+    if not done:
+        empty = np.empty(0, np.int64)
+        return Scored(np.empty((0, len(tagger.classes)), np.float32), empty, empty, empty, 0)
+    values = np.concatenate(labels)
+    truth: NDArray[Any]
+    if tagger.is_regression:
+        truth = values.astype(np.float64)
+        known = np.isfinite(truth)
+    else:
+        truth = _codes(dataset, question, values, names)
+        known = truth >= 0
+    all_scores = np.concatenate(scores)
+    return Scored(
+        all_scores[known],
+        truth[known],
+        np.concatenate(events)[known],
+        np.concatenate(jets)[known],
+        int((~known).sum()),
+    )
+
+
+def _codes(dataset: Dataset, question: Question, values: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Number of each jet's class in `names`, of which some may be several classes joined."""
+    parts = [name.split("+") if question.signal else [name] for name in names]
+    flat = [name for part in parts for name in part]
+    owner = np.array([number for number, part in enumerate(parts) for _ in part] + [-1])
+    return owner[encode(dataset, question.label, values, flat)]
+
+
+def _merit(tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question) -> dict[str, Any]:
+    """Everything that is known of a tagger of classes."""
+    found = _headline(tagger, scored, names, question)
+    curves, rejections, against = {}, {}, {}
+    for name, score, is_signal, used in _contests(tagger, scored, names, question):
+        n_signal = int(is_signal[used].sum())
+        if n_signal in (0, int(used.sum())):
+            continue
+        curve = roc(score[used], is_signal[used])
+        curves[name] = _curve(curve)
+        rejections[name] = {f"{e:g}": asdict(rejection(curve, e)) for e in EFFICIENCIES}
+        area = auc(score[used], is_signal[used])
+        against[name] = {"value": area, "error": auc_error(area, curve.n_signal, curve.n_background)}
+    found |= {"background": _background(names, question), "auc_against_background": against}
+    found |= {"rejection": rejections, "roc": curves}
+    if not question.signal:
+        predicted = scored.scores.argmax(axis=1).astype(np.int64)
+        found["confusion"] = confusion(scored.truth, predicted, len(names)).tolist()
+    return found
+
+
+def _headline(tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question) -> dict[str, Any]:
+    """The figures that stand for the rest: accuracy and areas; of a regression, its errors."""
+    if tagger.is_regression:
+        return _residuals(scored)
+    found: dict[str, Any] = {}
+    if question.signal:
+        ((_, score, is_signal, used),) = _contests(tagger, scored, names, question)
+        areas = {names[1]: auc(score[used], is_signal[used])}
+    else:
+        found["accuracy"] = asdict(accuracy(scored.truth, scored.scores.argmax(axis=1)))
+        areas = {name: auc(scored.scores[:, c], scored.truth == c) for c, name in enumerate(names)}
+    known = [area for area in areas.values() if not math.isnan(area)]
+    found["auc"] = float(np.mean(known)) if known else math.nan
+    return found | {"auc_against_rest": areas}
+
+
+def _background(names: tuple[str, ...], question: Question) -> list[str]:
+    if question.signal:
+        return [names[0]]
+    for name in question.background:
+        if name not in names:
+            raise InputError(unknown_name("class of the tagger", name, names))
+    return list(question.background or background_of(names))
+
+
+def _contests(
+    tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question
+) -> list[tuple[str, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Each signal class against the background: its name, the score, which jets are signal, and which count at all.
+
+    The score is the signal's share of the probabilities of both.
+    """
+    probabilities = scored.scores.astype(np.float64)
+    background = _background(names, question)
+    if question.signal and not set(question.signal) <= set(tagger.classes):
+        # A tagger of two mixed samples: more of the signal is in the second.
+        return [(names[1], probabilities[:, 1], scored.truth == 1, np.ones(len(scored.truth), bool))]
+    found = []
+    for number, name in enumerate(names):
+        if name in background:
+            continue
+        ours = [tagger.classes.index(n) for n in (question.signal or (name,))]
+        parts = names[0].split("+") if question.signal else background
+        theirs = [tagger.classes.index(n) for n in parts if n in tagger.classes]
+        signal, rest = probabilities[:, ours].sum(axis=1), probabilities[:, theirs].sum(axis=1)
+        is_background = np.isin(scored.truth, [names.index(n) for n in background])
+        is_signal = scored.truth == number
+        found.append((name, signal / np.maximum(signal + rest, 1e-30), is_signal, is_signal | is_background))
+    return found
+
+
+def _curve(curve: Roc) -> dict[str, Any]:
+    thin = curve.thinned(_ROC_POINTS)
+    return {
+        "signal": [round(float(e), 6) for e in thin.signal],
+        "background": [float(f"{e:.5g}") for e in thin.background],
+        "n_signal": curve.n_signal,
+        "n_background": curve.n_background,
+    }
+
+
+def _residuals(scored: Scored) -> dict[str, Any]:
+    """How far predicted numbers are from the true ones."""
+    residual = scored.scores[:, 0].astype(np.float64) - scored.truth
+    low, middle, high = np.quantile(residual, [0.16, 0.5, 0.84])
+    return {
+        "bias": {"value": float(residual.mean()), "error": float(residual.std() / math.sqrt(len(residual)))},
+        "median": float(middle),
+        "resolution": float((high - low) / 2),
+        "mean_absolute_error": float(np.abs(residual).mean()),
+        "root_mean_square": float(np.sqrt(np.mean(residual**2))),
+        "explained": float(1 - np.mean(residual**2) / max(float(np.var(scored.truth)), 1e-30)),
+    }
+
+
+def _robustness(
+    tagger: Tagger, scored: dict[str, Scored], names: tuple[str, ...], question: Question
+) -> dict[str, Any]:
+    views = {}
+    for variation, jets in scored.items():
+        if tagger.is_regression:
+            score, truth = jets.scores[:, 0].astype(np.float64), np.zeros(len(jets.truth), np.int64)
+        elif question.signal:
+            ((_, signal, is_signal, _),) = _contests(tagger, jets, names, question)
+            score, truth = np.where(is_signal, signal, 1 - signal), jets.truth
+        else:
+            truth = jets.truth
+            score = np.take_along_axis(jets.scores, truth[:, np.newaxis], axis=1)[:, 0].astype(np.float64)
+        views[variation] = View(score, truth, jets.events, jets.jets)
+    edges = np.linspace(0, 1, N_BINS + 1)
+    if tagger.is_regression:
+        low, high = np.quantile(next(iter(views.values())).score, [0.001, 0.999]).tolist()
+        edges = np.linspace(low, high if high > low else low + 1, N_BINS + 1)
+    return compare_views(views, names, edges, question.n_bootstrap)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    """The same with None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,342 @@
+"""Fine-tune a backbone to somebody's jets: a tagger of classes, of mixed samples, or of a number."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from hepfm.errors import InputError
+from hepfm.models import AutoModel, AutoModelForSequenceClassification, JetForSequenceClassification
+from hepfm.models.classifier import Backbone
+from hepfm.opening import open as open_jets
+from hepfm.table import JetTable
+from hepfm.training.augmentation import check_turnable, turn
+from hepfm.training.batches import Batch, PaddedJets
+from hepfm.training.labels import Chosen, Labels, choose
+from hepfm.training.origin import describe_data
+from hepfm.training.recipes import Optimisation
+from hepfm.training.run import Report, Training, rank_and_size, train
+from hepfm.training.scoring import FINETUNING, inputs_of, missing_inputs, needed_columns
+from hepfm.training.source import Source, first_variation
+from hepfm.training.stream import Stream
+
+Mode = Literal["scratch", "frozen", "full"]
+
+_TARGET = "labels"
+_VALIDATION_BATCH = 256
+# Enough to know means and widths by.
+_NORMALISATION_JETS = 20_000
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """The recipe of a fine-tuned network. What is None becomes what is recommended, see `resolved`.
+
+    Attributes:
+        checkpoint: name or folder of the backbone.
+        data: the jets, one source; or two mixed samples (CWoLa), the one with more signal first.
+        columns: column map of a table, as `hepfm.open` takes it.
+        variation: whose views train; by default the first, of several.
+        task: whether labels are classes or numbers.
+        mode: "scratch" begins with new weights, "frozen" trains the head only, "full" everything.
+        labels: which ones, and how many.
+        n_constituents: of a jet that the network sees, those of highest pt.
+        allow_missing: whether the jets may lack inputs, which are then unknown to the network.
+        rotate: whether jets are turned and mirrored about their axis, anew each time.
+        patience: epochs without a smaller validation loss after which training stops; 0 for never.
+        n_epochs: times that each jet is seen.
+        batch_size: jets a step.
+        learning_rate: of the head.
+        backbone_rate: learning rate of the backbone, in multiples of the head's.
+        weight_decay: AdamW's.
+        dropout: of the backbone.
+        precision: of matrix products.
+        seed: of the choice of labels, new weights, batches and augmentation.
+    """
+
+    checkpoint: str
+    data: tuple[str, ...]
+    columns: str | None = None
+    variation: str | None = None
+    task: Literal["classification", "regression"] = "classification"
+    mode: Mode = "full"
+    labels: Labels = field(default_factory=Labels)
+    n_constituents: int = 128
+    allow_missing: bool = False
+    rotate: bool = True
+    patience: int = 10
+    n_epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    backbone_rate: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what TOML cannot.
+
+        Raises:
+            InputError: settings that contradict each other.
+        """
+        if len(self.data) not in (1, 2):
+            msg = f"fine-tuning takes one source of jets, or two mixed samples; got {len(self.data)}."
+            raise InputError(msg)
+        if (len(self.data) == 2 or self.labels.signal_fraction) and self.task == "regression":
+            msg = "mixed samples are told apart by classification; leave --task regression out."
+            raise InputError(msg)
+        for name in ("n_epochs", "batch_size", "n_constituents"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                msg = f"{name} must be at least 1, got {value}"
+                raise InputError(msg)
+
+    def resolved(self, n_training: int) -> "Finetuning":
+        """The same with everything that was left open decided, for a number of jets that train."""
+        settings: dict[str, Any] = {**_RECOMMENDED[self.mode], **_sizes(n_training)}
+        return replace(self, **{name: value for name, value in settings.items() if getattr(self, name) is None})
+
+
+# Measured with 10^2 to 10^4 labels of ten classes, docs/finetuning.md.
+_RECOMMENDED: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "scratch": {"learning_rate": 5e-4, "backbone_rate": 1.0, "weight_decay": 0.05, "dropout": 0.2},
+        "frozen": {"learning_rate": 1e-3, "backbone_rate": 0.0, "weight_decay": 0.01, "dropout": 0.0},
+        "full": {"learning_rate": 1e-3, "backbone_rate": 0.5, "weight_decay": 0.01, "dropout": 0.1},
+    }
+)
+
+
+def _sizes(n_training: int) -> dict[str, int]:
+    """Few jets take small batches, to have enough steps; many take fewer rounds."""
+    batch_size = 16 if n_training < 500 else 64 if n_training < 5_000 else 256
+    return {"batch_size": batch_size, "n_epochs": 40 if n_training <= 100_000 else 10}
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """What came of it: the folder, the network, the recipe with all that was decided, and notes in sentences."""
+
+    folder: Path
+    model: PreTrainedModel
+    recipe: Finetuning
+    n_training: int
+    n_validation: int
+    notes: tuple[str, ...]
+
+
+class TrainingJets:
+    """The jets that may train, opened once for one or many trainings."""
+
+    def __init__(self, recipe: Finetuning) -> None:
+        """Open the sources of a recipe.
+
+        Raises:
+            InputError: there is no such source, variation or column map.
+        """
+        datasets = [open_jets(name, columns=recipe.columns) for name in recipe.data]
+        self.sources = [Source(d, "train", recipe.variation or first_variation(d)) for d in datasets]
+        self.origin = [describe_data(dataset) for dataset in datasets]
+        self._kept: dict[int, tuple[NDArray[np.int64], JetTable]] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that all sources have."""
+        first, *others = (source.dataset.columns for source in self.sources)
+        return tuple(name for name in first if all(name in other for other in others))
+
+    def keep(self, choices: Sequence[Chosen], names: Sequence[str]) -> None:
+        """Read what several trainings choose, so that none of them reads the files again."""
+        for number, source in enumerate(self.sources):
+            places = np.unique(np.concatenate([c.places[c.source == number] for c in choices]))
+            self._kept[number] = places, source.read(names, places)
+
+    def read(self, chosen: Chosen, names: Sequence[str]) -> JetTable:
+        """The chosen jets, in their order."""
+        tables, order = [], []
+        for number, source in enumerate(self.sources):
+            mine = np.flatnonzero(chosen.source == number)
+            places, back = np.unique(chosen.places[mine], return_inverse=True)
+            if number in self._kept:
+                kept, table = self._kept[number]
+                tables.append(table.only(names).select(np.searchsorted(kept, places)[back]))
+            else:
+                tables.append(source.read(names, places).select(back))
+            order.append(mine)
+        joined = JetTable.concatenate(tables)
+        return joined.select(np.argsort(np.concatenate(order), kind="stable"))
+
+
+def finetune(
+    recipe: Finetuning, out: Path, *, jets: TrainingJets | None = None, report: Report | None = None
+) -> Finetuned:
+    """Fine-tune a network, or go on with a fine-tuning that was interrupted.
+
+    Only jets of the training split are used; those of the validation share decide which epoch's weights are kept.
+
+    Args:
+        recipe: what to do.
+        out: folder of the result, which `AutoModelForSequenceClassification.from_pretrained` loads.
+        jets: of the recipe, if they are open already.
+        report: told how it proceeds.
+
+    Raises:
+        InputError: no such checkpoint, data, column or class; or jets that lack an input.
+        CampaignError: the folder holds another training.
+        StorageError: a file cannot be written, or the Hub cannot be reached.
+    """
+    if rank_and_size()[1] > 1:
+        msg = "fine-tuning runs in one process; start it without torchrun."
+        raise InputError(msg)
+    jets = jets or TrainingJets(recipe)
+    backbone: Backbone = AutoModel.from_pretrained(recipe.checkpoint)
+    inputs = tuple(inputs_of(backbone))
+    if recipe.rotate:
+        check_turnable(inputs)
+    missing = missing_inputs(inputs, jets.columns)
+    columns = needed_columns(inputs, jets.columns, missing if recipe.allow_missing else ())
+    chosen = choose(jets.sources, recipe.labels, regression=recipe.task == "regression", seed=recipe.seed)
+    table = jets.read(chosen, columns)
+    if not (~chosen.is_validation).any():
+        msg = f"{len(chosen)} labelled jets leave none to train on. Ask for more, or a smaller validation share."
+        raise InputError(msg)
+    recipe = recipe.resolved(int((~chosen.is_validation).sum()))
+    parts = [
+        _labelled_jets(table, chosen, side, inputs, recipe) for side in (~chosen.is_validation, chosen.is_validation)
+    ]
+    model = _make_model(recipe, backbone, chosen, parts[0])
+    setattr(
+        model.config,
+        FINETUNING,
+        {
+            "label": recipe.labels.column,
+            "task": recipe.task,
+            "mode": recipe.mode,
+            "checkpoint": recipe.checkpoint,
+            "n_constituents": recipe.n_constituents,
+            "missing_inputs": list(missing),
+            "data": [origin["digest"] for origin in jets.origin],
+        },
+    )
+    optimisation = _optimisation(recipe, len(parts[0]), n_validation=len(parts[1]))
+    training = Training(
+        model,
+        _stream(parts[0], inputs, recipe, optimisation),
+        optimisation,
+        recipe,
+        {
+            "sources": jets.origin,
+            "variation": [source.variation for source in jets.sources],
+            "classes": list(chosen.names),
+            "n_training": len(parts[0]),
+            "n_validation": len(parts[1]),
+            "chosen": hashlib.sha256(chosen.places.tobytes() + chosen.target.tobytes()).hexdigest(),
+            "missing_inputs": list(missing),
+            "notes": list(chosen.notes),
+        },
+        evaluate=_validation(parts[1]) if len(parts[1]) else None,
+        learning_rates={"backbone.": recipe.backbone_rate or 0.0},
+        keep_best="loss" if len(parts[1]) else None,
+        patience=recipe.patience,
+    )
+    train(training, out, report=report)
+    for folder in out.glob("checkpoint-*"):
+        _remove(folder)
+    notes = list(chosen.notes)
+    notes += [f"the jets have no {', '.join(missing)}: unknown to the network"] * bool(missing)
+    notes += ["no labelled jet is left for validation: the last weights are kept"] * (not len(parts[1]))
+    model = AutoModelForSequenceClassification.from_pretrained(out)
+    return Finetuned(out, model, recipe, len(parts[0]), len(parts[1]), tuple(notes))
+
+
+def _labelled_jets(
+    table: JetTable, chosen: Chosen, side: NDArray[np.bool_], inputs: Sequence[str], recipe: Finetuning
+) -> PaddedJets:
+    part = table.select(side)
+    labelled = JetTable({_TARGET: chosen.target[side]}, part.offsets, part.constituents)
+    return PaddedJets(labelled, inputs, [_TARGET], recipe.n_constituents, trim=True, allow_missing=recipe.allow_missing)
+
+
+def _make_model(
+    recipe: Finetuning, backbone: Backbone, chosen: Chosen, jets: PaddedJets
+) -> JetForSequenceClassification:
+    # New weights are made alike in every mode, so that the modes differ in those of the backbone alone.
+    torch.manual_seed(recipe.seed)
+    fresh = AutoModel.from_config(backbone.config)
+    if recipe.mode == "scratch":
+        some = jets.__getitems__(range(min(len(jets), _NORMALISATION_JETS)))
+        fresh.fit_normalisation(some["constituents"], some["mask"])
+    regression = recipe.task == "regression"
+    model = JetForSequenceClassification.from_backbone(
+        fresh if recipe.mode == "scratch" else backbone,
+        None if regression else chosen.names,
+        head="attention",
+        dropout=recipe.dropout,
+    )
+    if regression:
+        model.config.id2label, model.config.label2id = {0: chosen.names[0]}, {chosen.names[0]: 0}
+        model.fit_labels(torch.from_numpy(chosen.target[~chosen.is_validation]))
+    if recipe.mode == "frozen":
+        model.backbone.requires_grad_(False)
+    return model
+
+
+def _optimisation(recipe: Finetuning, n_training: int, n_validation: int) -> Optimisation:
+    batch_size, n_epochs = min(recipe.batch_size or 1, n_training), recipe.n_epochs or 1
+    an_epoch = n_training // batch_size
+    n_steps = n_epochs * an_epoch
+    return Optimisation(
+        n_steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=recipe.learning_rate or 0.0,
+        schedule="cosine",
+        warmup_steps=n_steps // 20,
+        weight_decay=recipe.weight_decay or 0.0,
+        clip=1.0,
+        precision=recipe.precision,
+        seed=recipe.seed,
+        evaluate_every=an_epoch if n_validation else 0,
+    )
+
+
+def _stream(jets: PaddedJets, inputs: Sequence[str], recipe: Finetuning, how: Optimisation) -> Stream:
+    def make(rows: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        batch = jets.__getitems__(rows.tolist())
+        if recipe.rotate:
+            # The tensor shares its memory with the array.
+            turn(batch["constituents"].numpy(), inputs, rng)
+        return batch
+
+    return Stream(jets.lengths, make, batch_size=how.batch_size, n_steps=how.n_steps, seed=recipe.seed)
+
+
+def _validation(jets: PaddedJets) -> Callable[[PreTrainedModel], dict[str, float]]:
+    """Measures the loss on jets that train nothing; of a tagger its accuracy, too."""
+    order = np.argsort(jets.lengths, kind="stable")
+    batches = [order[start : start + _VALIDATION_BATCH] for start in range(0, len(order), _VALIDATION_BATCH)]
+
+    def measure(model: PreTrainedModel) -> dict[str, float]:
+        loss, n_right = 0.0, 0
+        for rows in batches:
+            batch = {name: values.to(model.device) for name, values in jets.__getitems__(rows.tolist()).items()}
+            output: Any = model(**batch)
+            loss += float(output.loss) * len(rows)
+            n_right += int((output.logits.argmax(-1) == batch[_TARGET]).sum())
+        is_tagger = model.config.problem_type != "regression"
+        return {"loss": loss / len(jets)} | ({"accuracy": n_right / len(jets)} if is_tagger else {})
+
+    return measure
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint, of which a finished run has no use."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()

@@ -1,0 +1,34 @@
+"""Which data a training saw, so that its folder can say so and refuse others."""
+
+import hashlib
+from typing import Any
+
+from hepfm import manifest
+from hepfm.atomic import exists, is_folder, location
+from hepfm.dataset import Dataset
+from hepfm.formats.hdf5 import file_digest
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Say which jets a dataset is of.
+
+    Returns:
+        Its name, the number of jets, its variations, and a digest of the content of its files in their order,
+        whatever they are called: of a campaign from its records, else by reading them.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    place = location(dataset.name)
+    recorded: dict[str, str] = {}
+    if is_folder(place) and exists(place / manifest.HEADER):
+        recorded = {f"{dataset.name}/{record.path}": record.sha256 for record in manifest.read(place)}
+    digest = hashlib.sha256()
+    for file in dataset.files:
+        digest.update((recorded.get(file.path) or file_digest(file.path)).encode())
+    return {
+        "name": dataset.name,
+        "n_jets": len(dataset),
+        "variations": list(dataset.variations),
+        "digest": digest.hexdigest(),
+    }
