@@ -49,7 +49,10 @@ def export(
     dataset = open_jets(source, columns=columns)
     left_out, write = FORMATS[to]
     paths = tuple(write(dataset, out))
-    return Exported(paths, len(dataset), (*dataset.notes, *left_out(dataset.columns)))
+    notes = [*dataset.notes, *left_out(dataset.columns)]
+    if to == "omnilearned" and not _has_splits(dataset):
+        notes.append("not divided into train, val and test, for the jets have no event_id: choose the file's folder")
+    return Exported(paths, len(dataset), tuple(notes))
 
 
 def _write_parquet(dataset: Dataset, out: Path) -> Iterator[Path]:
@@ -82,12 +85,21 @@ def _write_padded(dataset: Dataset, out: Path) -> Iterator[Path]:
 
 def _write_omnilearned(dataset: Dataset, out: Path) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
+        if not _has_splits(one):
+            path = out / f"{name}.h5"
+            omnilearned.write_omnilearned(path, one.tables(_TABLE_JETS), classes=one.classes)
+            yield path
+            continue
         for split in SPLITS:
             tables = one.tables(_TABLE_JETS, split=split)
             if (first := next(tables, None)) is not None:
                 path = out / omnilearned.FOLDERS[split] / f"{name}.h5"
                 omnilearned.write_omnilearned(path, chain([first], tables), classes=one.classes)
                 yield path
+
+
+def _has_splits(dataset: Dataset) -> bool:
+    return "event_id" in dataset.columns or all(file.split is not None for file in dataset.files)
 
 
 def _by_variation(dataset: Dataset) -> Iterator[tuple[str, Dataset]]:

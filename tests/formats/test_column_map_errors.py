@@ -1,0 +1,155 @@
+"""What is wrong in a column map, a table or a file is said in one line."""
+
+import awkward as ak
+import h5py
+import numpy as np
+import pytest
+from mapped_tables import FLAT, ragged_columns, read_all, write_flat, write_jetnet, write_map
+
+from hepfm.errors import InputError
+from hepfm.formats.column_map import MAPS, open_table
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[constituent]\npart_px = 'a'", "unknown key 'constituent'.*Did you mean 'constituents'"),
+        ("[jets]\njet_pt = 'a'", r"has no \[constituents\]"),
+        (FLAT + "part_pX = 'a'", r"unknown key in \[constituents\] 'part_pX'.*Did you mean 'part_p"),
+        (FLAT + "[jets]\njet_Pt = 'a'", r"unknown key in \[jets\] 'jet_Pt'.*Did you mean 'jet_pt'"),
+        (FLAT + "[jets]\njet_pt = {colum = 'a'}", "unknown option of 'jet_pt' 'colum'.*Did you mean 'column'"),
+        (FLAT + "[jets]\njet_pt = {column = 'a', unit = 'Mev'}", "unknown unit of 'jet_pt' 'Mev'.*Did you mean 'MeV'"),
+        (FLAT + "[jets]\njet_pt = {column = 'a', scale = 'x'}", "'scale' of 'jet_pt' must be a number"),
+        (FLAT + "[jets]\njet_pt = ['a']", "'jet_pt' must be the name of a column"),
+        (FLAT + "part_d0val = 1.0", "'part_d0val' must name a column"),
+        (FLAT + "[further]\njet_pt = 'a'", r"'jet_pt' belongs to \[jets\]"),
+        ("[constituents]\npart_px = 'pfcand_px'\npart_pz = 'pfcand_pz'", "needs part_px and part_py, or part_pt and"),
+        ("[constituents]\npart_px = 'pfcand_px'\npart_py = 'pfcand_py'", "needs part_pz or part_eta"),
+        (
+            "[constituents]\npart_pt_rel = 'pfcand_px'\npart_phi = 'pfcand_py'\npart_eta = 'pfcand_pz'",
+            r"'part_pt_rel' is relative to the jet: \[jets\] needs 'jet_pt'",
+        ),
+        (FLAT.replace("pfcand_e", "pfcnd_e"), "'part_energy': unknown column 'pfcnd_e'.*Did you mean 'pfcand_e'"),
+        (FLAT + "[jets]\njet_pt = 'pfcand_px'", "'jet_pt' is column 'pfcand_px', which has a list a jet; expected one"),
+        (
+            FLAT + "part_d0val = 'label'",
+            "'part_d0val' is column 'label', which has one number a jet; expected one number",
+        ),
+        (FLAT + "part_d0val = 'd0_{i}'", r"'part_d0val' is 'd0_\{i\}', of which the table has none"),
+        (FLAT + "part_d0val = 'pfcand_px[..., 2]'", r"is \[..., 2\] of 'pfcand_px', which is no array"),
+        ("[constituents", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_map_is_said_in_one_line(tmp_path, text, message):
+    lists, _, _ = ragged_columns()
+    write_flat("root", tmp_path / "my.root", lists, {"label": np.array([2, 0, 1, 2])})
+
+    with pytest.raises(InputError, match=rf"map\.toml[^\n]*{message}[^\n]*$"):
+        open_table(tmp_path / "my.root", write_map(tmp_path, text))
+
+
+def test_arrays_that_do_not_fit_are_named(tmp_path):
+    x = np.zeros((3, 5, 2))
+    np.savez(tmp_path / "my.npz", x=x, y=np.zeros((3, 4)), z=np.zeros((2, 5)), objects=np.array([1, "a"], object))
+    base = "[constituents]\npart_px = 'x[..., 0]'\npart_py = 'x[..., 1]'\n"
+    for line, message in (
+        ("part_pz = 'x[..., 2]'", r"'part_pz' is \[..., 2\] of 'x', which has only 2 there"),
+        ("part_pz = 'x'", r"'part_pz' is column 'x', which has an array of shape \(5, 2\) a jet"),
+        ("part_pz = 'y'", r"'part_pz' has an array of shape \(4,\) a jet, but 'part_px' an array of shape \(5,\)"),
+        ("part_pz = 'z'", "'part_pz' is column 'z' of 2 rows, but 'part_px' is column 'x' of 3"),
+        ("part_pz = 'objects'", "unknown column 'objects'"),
+    ):
+        with pytest.raises(InputError, match=rf"my\.npz: column map [^\n]*map\.toml: [^\n]*{message}"):
+            open_table(tmp_path / "my.npz", write_map(tmp_path, base + line))
+
+
+def test_values_that_do_not_fit_are_named(tmp_path):
+    lists, _, _ = ragged_columns()
+    lists["short"] = lists["pfcand_px"][:, :1]
+    lists["nan"] = lists["pfcand_px"] * np.nan
+    scalars = {"label": np.array([2, 0, 1, 2]), "half": np.array([0.5, 1, 1, 1])}
+    write_flat("root", tmp_path / "my.root", lists, scalars)
+    for line, name, message in (
+        ("part_d0val = 'short'", "part_d0val", "'part_d0val' and 'part_px' have different numbers of constituents"),
+        ("part_weight = 'nan'", "part_px", None),
+        (
+            "[jets]\njet_label = {column = 'label', classes = ['a', 'b']}",
+            "jet_label",
+            "'label' holds 2, which is no class",
+        ),
+        (
+            "[jets]\njet_label = {column = 'label', classes = {x = 'a'}}",
+            "jet_label",
+            "classes of 'jet_label' must be numbers",
+        ),
+        ("[jets]\nevent_id = 'half'", "event_id", "'event_id' holds values that are no int64"),
+    ):
+        file = open_table(tmp_path / "my.root", write_map(tmp_path, FLAT + line))
+        if message is None:
+            assert file.read([name], 0, 4).n_constituents == 0
+        else:
+            with pytest.raises(InputError, match=message):
+                file.read([name], 0, 4)
+
+
+def test_an_unknown_map_names_those_that_there_are(tmp_path):
+    assert MAPS == ("jetnet", "quark-gluon", "top-tagging")
+    with pytest.raises(InputError, match=r"unknown column map 'top-taging'.*Did you mean 'top-tagging'"):
+        open_table(tmp_path / "any.h5", "top-taging")
+    for name in MAPS:
+        with pytest.raises(InputError, match=r"any\.h5: no such file"):
+            open_table(tmp_path / "any.h5", name)
+
+
+def test_a_table_that_the_map_is_not_for_names_the_missing_column(tmp_path):
+    write_jetnet(tmp_path / "g.hdf5")
+    with pytest.raises(InputError, match=r"g\.hdf5: column map 'quark-gluon': .*unknown column 'X'.*particle_features"):
+        open_table(tmp_path / "g.hdf5", "quark-gluon")
+    with pytest.raises(InputError, match=r"g\.hdf5: column map 'top-tagging': 'part_energy' is 'E_\{i\}', of which"):
+        open_table(tmp_path / "g.hdf5", "top-tagging")
+
+
+def sample(kind, path):
+    lists, _, _ = ragged_columns(counts=(40,) * 60)
+    if kind in ("root", "parquet"):
+        write_flat(kind, path, lists, {"label": np.arange(60)})
+    else:
+        arrays = {name: ak.to_numpy(values) for name, values in lists.items()}
+        if kind == "npz":
+            np.savez_compressed(path, **arrays)
+        else:
+            with h5py.File(path, "w") as file:
+                for name, values in arrays.items():
+                    file.create_dataset(name, data=values, compression="gzip", fletcher32=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["root", "parquet", "h5", "npz"])
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.7, 0.99])
+def test_files_cut_off_give_one_clear_line(tmp_path, kind, part):
+    content = sample(kind, tmp_path / f"whole.{kind}").read_bytes()
+    (tmp_path / f"cut.{kind}").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=rf"cut\.{kind}: [^\n]*$"):
+        open_table(tmp_path / f"cut.{kind}", write_map(tmp_path, FLAT))
+
+
+@pytest.mark.parametrize("kind", ["root", "parquet", "h5", "npz"])
+def test_a_damaged_byte_is_an_error_or_changes_nothing(tmp_path, kind):
+    path = sample(kind, tmp_path / f"whole.{kind}")
+    columns = write_map(tmp_path, FLAT)
+    expected = read_all(open_table(path, columns))
+    content, rng = path.read_bytes(), np.random.default_rng(9)
+    n_noticed = 0
+    for place in rng.integers(0, len(content), 40):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x5A
+        (tmp_path / f"damaged.{kind}").write_bytes(damaged)
+        try:
+            table = read_all(open_table(tmp_path / f"damaged.{kind}", columns))
+        except InputError as error:
+            assert "\n" not in str(error)
+            n_noticed += 1
+        else:
+            for name in ("part_px", "part_energy"):
+                np.testing.assert_array_equal(table.constituents[name], expected.constituents[name])
+    assert n_noticed > 10
