@@ -22,13 +22,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: $(STAMP) ## simulate a small campaign of eight views and draw one jet in all of them (about a minute)
+demo: $(STAMP) ## simulate a small campaign of eight views, draw a jet in all of them, write a report (about a minute)
 	@rm -rf demo
 	$(BIN)/hepfm-data resim $(DEMO) --n-events $(DEMO_EVENTS) --variations 8
 	$(BIN)/hepfm-data info $(DEMO)
 	$(BIN)/hepfm-data check $(DEMO)
 	$(BIN)/python examples/eight_views.py $(DEMO) demo/eight-views.png
+	$(BIN)/hepfm-data report $(DEMO) --out demo/report.html
 	@echo "the same jet in eight views: $(CURDIR)/demo/eight-views.png"
+	@echo "all there is to see, in a browser: $(CURDIR)/demo/report.html"
 
 figure: demo ## the demo, and its figure into the README
 	cp demo/eight-views.png docs/figures/eight-views.png

@@ -41,12 +41,13 @@ def test_the_readme_reads_a_campaign_as_it_says(tmp_path):
 
 def test_the_tutorial_works_from_beginning_to_end(tmp_path):
     commands, code = blocks(TUTORIAL, "bash"), blocks(TUTORIAL, "python")
-    assert len(commands) == 9
-    assert len(code) == 7
+    assert len(commands) == 10
+    assert len(code) == 8
     for command in commands:
         run(["bash", "-euc", command], tmp_path)
     run([sys.executable, "-W", "error", "-c", "\n".join(code)], tmp_path)
     assert (tmp_path / "views.png").stat().st_size > 10_000
+    assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
 def test_the_readme_lists_the_default_variations_in_order():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MAX_COUNT = 10**15
 _MAX_SEED = 2**63 - 1
 _MAX_WORKERS = 4096
+_MAX_SHOWN = 10_000
 
 
 def main() -> None:
@@ -465,6 +466,41 @@ def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: 
     click.echo(f"{sent}; {len(upload.unchanged)} unchanged.")
     if where:
         click.echo(f'{where["url"]}\nload_dataset("{publication.repo}") and hepfm.open("{publication.repo}") read it.')
+
+
+@cli.command(
+    epilog=_examples(
+        "hepfm-data report resim-jets",
+        "hepfm-data report resim-jets --out report.html --events 200",
+        "hepfm-data report JetClass/HToBB_100.root",
+    )
+)
+@click.argument("source", default="resim-jets")
+@click.option("--out", type=click.Path(path_type=Path), help="The page.  [default: SOURCE-report.html]")
+@click.option(
+    "--events", type=Whole(0, _MAX_SHOWN), default=60, show_default=True, help="Jets to look at in the page, at most."
+)
+@click.option("--columns", metavar="MAP", help="Column map of a table: a TOML file, or top-tagging, jetnet, ...")
+@_json_option
+def report(source: str, out: Path | None, events: int, columns: str | None, as_json: bool) -> None:
+    """Write a page to look at: facts, distributions, and a viewer of jets in all their views.
+
+    SOURCE is whatever hepfm.open opens. The page is one HTML file that needs no network.
+    """
+    from hepfm import terminal
+    from hepfm.cards.report import write_report
+
+    target = out or Path(f"{Path(source).name}-report.html")
+    with terminal.conversion_bar() as progress:
+        written = write_report(source, target, n_events=events, columns=columns, report=progress)
+    for sentence in written.left_out:
+        click.echo(f"note: {sentence}", err=True)
+    n_bytes = target.stat().st_size
+    if as_json:
+        answer = {"path": str(target), "n_jets": written.n_jets, "n_shown": written.n_shown, "n_bytes": n_bytes}
+        click.echo(json.dumps(answer | {"left_out": list(written.left_out)}))
+    else:
+        click.echo(f"{target}: {written.n_jets:,} jets, {written.n_shown} of them to look at, {n_bytes / 1e6:.1f} MB")
 
 
 @cli.group(name="list")

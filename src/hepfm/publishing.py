@@ -12,6 +12,7 @@ import numpy as np
 from hepfm import __version__, manifest
 from hepfm.atomic import location, write_whole
 from hepfm.cards.dataset_card import dataset_card
+from hepfm.cards.pictures import write_pictures
 from hepfm.dataset import Dataset
 from hepfm.errors import CampaignError, InputError
 from hepfm.formats.hdf5 import file_digest
@@ -84,7 +85,7 @@ def stage(
     repo: str | None = None,
     license: str = Publication.license,
 ) -> list[PublishedFile]:
-    """Convert a campaign into a folder in the Hub's layout, in constant memory.
+    """Convert a campaign into a folder in the Hub's layout, in constant memory: jets, an index, a card with pictures.
 
     Files that are there already, of the same shards, stay as they are: after an interruption only what is missing is
     converted. `datasets.load_dataset(out)` and `hepfm.open(out)` read the folder.
@@ -140,10 +141,16 @@ def stage(
             ]
     _remove_others(target, published)
     header = manifest.read_header(source)
-    write_index(
-        target, published, {"campaign": header.get("digest", ""), "hepfm": __version__, "split_rule": SPLIT_RULE}
-    )
-    card = dataset_card(source, dataset, published, repo=repo or str(out), license=license)
+    pictures = write_pictures(target, source, dataset, _digest([file.sha256 for file in published]))
+    provenance = {
+        "campaign": header.get("digest", ""),
+        "hepfm": __version__,
+        "split_rule": SPLIT_RULE,
+        # The version's name is made of the index: other pictures are another version, not a refused upload.
+        "figures": {picture.path: file_digest(target / picture.path) for picture in pictures},
+    }
+    write_index(target, published, provenance)
+    card = dataset_card(source, dataset, published, repo=repo or str(out), license=license, pictures=pictures)
     write_whole(target / "README.md", card.encode())
     return published
 

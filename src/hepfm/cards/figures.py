@@ -2,15 +2,17 @@
 
 import math
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from hepfm.atomic import location
+from hepfm.cards.prongs import frozen_prongs_of
+from hepfm.cards.style import EDGE, FAINT, INK, KINDS, figure_class
 from hepfm.dataset import Dataset
-from hepfm.errors import HepfmError, InputError
+from hepfm.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,21 +20,10 @@ if TYPE_CHECKING:
 
 _Floats = NDArray[np.float64]
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; in the order of drawing.
-_KINDS = MappingProxyType(
-    {
-        "ChargedHadron": ("charged hadron", "#0072B2"),
-        "NeutralHadron": ("neutral hadron", "#009E73"),
-        "Photon": ("photon", "#E69F00"),
-        "Electron": ("electron", "#D55E00"),
-        "Muon": ("muon", "#CC79A7"),
-    }
-)
 _N_COLUMNS = 4
 _POINTS_A_GEV = 2.0  # disc area in square points: 100 GeV are 16 points across
 _MARGIN = 1.3  # half-width of a panel in jet radii
 _PANEL, _GAP, _TITLE, _LEFT, _TOP, _BOTTOM = 2.2, 0.16, 0.52, 0.62, 0.42, 1.05  # inches
-_INK, _FAINT = "#222222", "#8a8a8a"
 
 
 def draw_views(
@@ -61,9 +52,9 @@ def draw_views(
 
     Raises:
         InputError: the dataset has no such jet.
-        HepfmError: matplotlib is not installed.
+        HepfmError: a part of the `plots` extra is not installed.
     """
-    figure_class = _figure_class()
+    make_figure = figure_class()
     jets = dataset.views(event_id)
     jets = jets[jets.jet_index == jet_index]
     if not len(jets):
@@ -73,11 +64,11 @@ def draw_views(
     marks = (np.array(centre[:1]), np.array(centre[1:])) if prongs is None else prongs
     by_variation = {jet.variation: jet for jet in jets}
     n_columns = min(_N_COLUMNS, len(dataset.variations))
-    figure, panels = _panels(figure_class, n_columns, math.ceil(len(dataset.variations) / n_columns))
+    figure, panels = _panels(make_figure, n_columns, math.ceil(len(dataset.variations) / n_columns))
     for panel, variation in zip(panels, dataset.variations, strict=False):
         _draw_jet(panel, by_variation.get(variation), variation, centre, radius)
         positions = marks[0] - centre[0], _wrap(marks[1] - centre[1])
-        panel.scatter(*positions, marker="+", s=110.0, linewidths=1.6, color=_INK, zorder=5)
+        panel.scatter(*positions, marker="+", s=110.0, linewidths=1.6, color=INK, zorder=5)
     for panel in panels[len(dataset.variations) :]:
         panel.remove()
     name = "jet's frozen particle" if prongs is None else "frozen quarks" if len(marks[0]) > 1 else "frozen parton"
@@ -85,7 +76,7 @@ def draw_views(
     figure.suptitle(
         f"One frozen {jets.process[0]} event, simulated {len(dataset.variations)} times",
         fontsize=14,
-        color=_INK,
+        color=INK,
         y=1 - 0.18 / figure.get_figheight(),
         va="center",
     )
@@ -106,46 +97,24 @@ def frozen_prongs(folder: Path | str, event_id: int, jet_index: int = 0) -> tupl
     Raises:
         InputError: the campaign has no such event or jet.
     """
-    # Pythia is imported with these; a figure of a dataset without its campaign does not need it.
-    from hepfm.resim.campaign import Campaign
-    from hepfm.resim.folder import CAMPAIGN_FILE
-    from hepfm.resim.frozen import hard_events
-    from hepfm.resim.labels import find_targets
-
-    folder = Path(folder)
-    campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
-    for number, process in enumerate(campaign.processes):
-        row = np.flatnonzero(campaign.event_ids(number, 0, campaign.events_of(number)) == event_id)
-        if len(row):
-            events = hard_events(campaign, folder, number, int(row[0]), int(row[0]) + 1)
-            targets = find_targets(events, process.label)
-            if jet_index < len(targets.pt):
-                eta, phi = targets.prong_eta[jet_index], targets.prong_phi[jet_index]
-                return eta[~np.isnan(eta)], phi[~np.isnan(phi)]
-    msg = f"{folder}: no frozen event {event_id} with a jet {jet_index}."
-    raise InputError(msg)
+    found = frozen_prongs_of(location(folder), [(event_id, jet_index)])
+    if (event_id, jet_index) not in found:
+        msg = f"{folder}: no frozen event {event_id} with a jet {jet_index}."
+        raise InputError(msg)
+    return found[event_id, jet_index]
 
 
-def _figure_class() -> "type[Figure]":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        msg = 'figures need matplotlib, which is not installed: pip install "hepfm[plots]"'
-        raise HepfmError(msg) from error
-    return Figure
-
-
-def _panels(figure_class: "type[Figure]", n_columns: int, n_rows: int) -> "tuple[Figure, list[Axes]]":
+def _panels(make_figure: "type[Figure]", n_columns: int, n_rows: int) -> "tuple[Figure, list[Axes]]":
     """Square panels at fixed places: automatic layouts leave gaps between panels of equal aspect."""
     width = _LEFT + n_columns * (_PANEL + _GAP)
     height = _TOP + n_rows * (_PANEL + _TITLE) + _BOTTOM
-    figure = figure_class(figsize=(width, height), facecolor="white")
+    figure = make_figure(figsize=(width, height), facecolor="white")
     panels = []
     for number in range(n_rows * n_columns):
         row, column = divmod(number, n_columns)
         left, bottom = _LEFT + column * (_PANEL + _GAP), height - _TOP - (row + 1) * (_PANEL + _TITLE)
         panel = figure.add_axes((left / width, bottom / height, _PANEL / width, _PANEL / height))
-        panel.tick_params(labelsize=9.5, color=_FAINT, labelcolor=_INK)
+        panel.tick_params(labelsize=9.5, color=FAINT, labelcolor=INK)
         if column:
             panel.tick_params(labelleft=False)
         else:
@@ -165,16 +134,16 @@ def _draw_jet(panel: "Axes", jet: ak.Record | None, variation: str, centre: tupl
     ticks = (-radius, 0, radius)
     panel.set(xlim=(-half, half), ylim=(-half, half), xticks=ticks, yticks=ticks)
     for side in panel.spines.values():
-        side.set_color("#c8c8c8")
-    panel.set_title(variation, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=17)
+        side.set_color(EDGE)
+    panel.set_title(variation, loc="left", fontsize=12, fontweight="bold", color=INK, pad=17)
     if jet is None:
-        panel.text(0, 0, "no jet passed\nthe selection", ha="center", va="center", color=_FAINT, fontsize=11)
+        panel.text(0, 0, "no jet passed\nthe selection", ha="center", va="center", color=FAINT, fontsize=11)
         return
     panel.text(0, 1.025, _caption(jet), transform=panel.transAxes, fontsize=9.2, color="#555555")
     eta, phi = _positions(jet)
     pt = np.hypot(_column(jet, "part_px"), _column(jet, "part_py"))
-    colours = np.full(len(pt), _FAINT, dtype=object)
-    for kind, (_, colour) in _KINDS.items():
+    colours = np.full(len(pt), FAINT, dtype=object)
+    for kind, (_, colour) in KINDS.items():
         colours[_column(jet, f"part_is{kind}") > 0] = colour
     # Constituents come by falling pt: small discs lie on large ones.
     panel.scatter(
@@ -188,7 +157,7 @@ def _draw_jet(panel: "Axes", jet: ak.Record | None, variation: str, centre: tupl
         zorder=3,
     )
     axis = float(jet.jet_eta) - centre[0], float(_wrap(np.float64(jet.jet_phi) - centre[1]))
-    panel.add_patch(Circle(axis, radius, fill=False, edgecolor=_FAINT, linestyle=(0, (4, 3)), linewidth=1.1, zorder=2))
+    panel.add_patch(Circle(axis, radius, fill=False, edgecolor=FAINT, linestyle=(0, (4, 3)), linewidth=1.1, zorder=2))
 
 
 def _positions(jet: ak.Record) -> tuple[_Floats, _Floats]:
@@ -210,10 +179,10 @@ def _draw_legend(figure: "Figure", prong_name: str, radius: float) -> None:
         )
 
     handles = (
-        *(disc(label, colour, 81) for label, colour in _KINDS.values()),
-        Line2D([], [], marker="+", linestyle="", color=_INK, markersize=11, markeredgewidth=1.6, label=prong_name),
+        *(disc(label, colour, 81) for label, colour in KINDS.values()),
+        Line2D([], [], marker="+", linestyle="", color=INK, markersize=11, markeredgewidth=1.6, label=prong_name),
         *(disc(f"{pt} GeV", "#a6a6a6", _POINTS_A_GEV * pt) for pt in (10, 80)),
-        Line2D([], [], color=_FAINT, linestyle=(0, (4, 3)), label=f"jet, R = {radius:g}"),
+        Line2D([], [], color=FAINT, linestyle=(0, (4, 3)), label=f"jet, R = {radius:g}"),
     )
     figure.legend(
         handles=handles,
@@ -221,7 +190,7 @@ def _draw_legend(figure: "Figure", prong_name: str, radius: float) -> None:
         ncols=math.ceil(len(handles) / 2),
         frameon=False,
         fontsize=11,
-        labelcolor=_INK,
+        labelcolor=INK,
         handletextpad=0.4,
         columnspacing=1.8,
     )

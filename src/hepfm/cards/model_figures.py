@@ -1,0 +1,305 @@
+"""Figures of what a tagger is worth, from the JSON that evaluations and studies write. They need the `plots` extra."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hepfm.cards.style import FAINT, INK, figure_class
+from hepfm.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Petroff's ten colours, told apart with any kind of colour vision (arXiv:2107.02270).
+_COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#832db6",
+    "#94a4a2",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+_MOST_CURVES, _MOST_NUMBERS, _MOST_PANELS, _N_COLUMNS = 12, 12, 10, 5
+_RATIO_HALF_HEIGHT = 0.5
+# Fonts and ticks of mplhep, at the size of a page instead of a slide.
+_SETTINGS = {
+    "font.size": 11,
+    "axes.labelsize": 12,
+    "axes.titlesize": 12,
+    "legend.fontsize": 10,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "axes.linewidth": 0.9,
+    "lines.linewidth": 1.6,
+    "xtick.major.size": 6,
+    "ytick.major.size": 6,
+    "xtick.minor.size": 3,
+    "ytick.minor.size": 3,
+    "figure.facecolor": "white",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+}
+
+
+def draw_roc(evaluation: Mapping[str, Any]) -> "Figure":
+    """Draw background rejection over signal efficiency, a curve a signal class.
+
+    Args:
+        evaluation: of classes; of many, those with most jets are drawn.
+
+    Raises:
+        InputError: it has no curve.
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    curves = evaluation.get("roc") or {}
+    if not curves:
+        msg = "the evaluation has no ROC curve: it needs jets of signal and of background."
+        raise InputError(msg)
+    drawn = sorted(curves, key=lambda name: -int(curves[name]["n_signal"]))[:_MOST_CURVES]
+    with _style() as make_figure:
+        figure = make_figure(figsize=(6.4, 4.8), layout="constrained")
+        axes = figure.add_subplot()
+        for number, name in enumerate(n for n in curves if n in drawn):
+            signal, background = (np.array(curves[name][kind], float) for kind in ("signal", "background"))
+            # Fewer than one jet of background is not known.
+            known = background * curves[name]["n_background"] >= 1
+            colour, dashes = _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS)]
+            axes.plot(signal[known], 1 / background[known], color=colour, linestyle=dashes, label=name)
+            points = [(float(e), r) for e, r in evaluation["rejection"][name].items() if r["value"] is not None]
+            axes.errorbar(
+                [e for e, _ in points],
+                [r["value"] for _, r in points],
+                # The lower end of a large error has no place on a logarithmic axis.
+                yerr=[[min(r["error"], 0.9 * r["value"]) for _, r in points], [r["error"] for _, r in points]],
+                fmt="o",
+                markersize=3.5,
+                color=colour,
+                linewidth=1,
+            )
+        axes.set(xlim=(0, 1), yscale="log", xlabel="signal efficiency", ylabel="background rejection")
+        axes.set_ylim(bottom=1)
+        axes.legend(
+            title=f"against {_joined(evaluation['background'])}",
+            ncols=2 if len(drawn) > 5 else 1,
+            loc="upper right",
+            frameon=False,
+        )
+        _say(axes, f"{evaluation['n_jets']:,} jets")
+        return figure
+
+
+def draw_confusion(evaluation: Mapping[str, Any]) -> "Figure":
+    """Draw which classes are taken for which: shares of the jets of each true class.
+
+    Raises:
+        InputError: the evaluation has no classes.
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    if "confusion" not in evaluation:
+        msg = "the evaluation has no confusion matrix: it is of a number, or of one signal against one background."
+        raise InputError(msg)
+    counts, names = np.array(evaluation["confusion"], float), list(evaluation["classes"])
+    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
+    counts, names = counts[np.ix_(present, present)], [names[i] for i in present]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    with _style() as make_figure:
+        size = 1.9 + max(2.4, min(0.52 * len(names), 9))
+        figure = make_figure(figsize=(size + 0.7, size), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        font = 10 if len(names) <= 14 else max(4.0, 150 / len(names))
+        axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 6 else 0, fontsize=font)
+        axes.set_yticks(range(len(names)), names, fontsize=font)
+        axes.tick_params(which="both", length=0)
+        axes.minorticks_off()
+        axes.set(xlabel="predicted class", ylabel="true class")
+        if len(names) <= _MOST_NUMBERS:
+            for row, column in np.ndindex(*shares.shape):
+                share = shares[row, column]
+                text = f"{100 * share:.0f}" if share >= 0.005 else ""
+                axes.text(
+                    column, row, text, ha="center", va="center", fontsize=9, color="white" if share > 0.5 else INK
+                )
+        bar = figure.colorbar(image, ax=axes, shrink=0.85)
+        bar.set_label("share of the true class [%]" if len(names) <= _MOST_NUMBERS else "share of the true class")
+        bar.ax.set_yticks([0, 0.5, 1], ["0", "50", "100"] if len(names) <= _MOST_NUMBERS else ["0", "0.5", "1"])
+        return figure
+
+
+def draw_scores(evaluation: Mapping[str, Any]) -> "Figure":
+    """Draw how scores of each class are distributed under each variation, and their ratio to the nominal one.
+
+    Bars are statistical errors as if views were independent.
+
+    Raises:
+        InputError: the evaluation has one variation only.
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    if "robustness" not in evaluation:
+        msg = "the evaluation is of one variation: there is nothing to compare. Evaluate on data with several views."
+        raise InputError(msg)
+    robustness = evaluation["robustness"]
+    counts, edges = robustness["histograms"]["counts"], np.array(robustness["histograms"]["edges"])
+    nominal = robustness["nominal"]
+    total = {name: sum(counts[nominal][name]) for name in evaluation["classes"]}
+    drawn = [n for n in total if total[n]][:_MOST_PANELS]
+    n_columns = min(len(drawn), _N_COLUMNS)
+    n_rows = math.ceil(len(drawn) / n_columns)
+    with _style() as make_figure:
+        figure = make_figure(figsize=(0.4 + 3.0 * n_columns, 0.6 + 3.4 * n_rows), layout="constrained")
+        grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=[2.4, 1] * n_rows)
+        for number, name in enumerate(drawn):
+            row, column = divmod(number, n_columns)
+            main = figure.add_subplot(grid[2 * row, column])
+            ratio = figure.add_subplot(grid[2 * row + 1, column], sharex=main)
+            _draw_class(main, ratio, {v: np.array(c[name], float) for v, c in counts.items()}, edges)
+            main.set_title(name, loc="left", fontweight="bold")
+            main.tick_params(labelbottom=False)
+            ratio.set_xlabel(f"score of {name}" if len(evaluation["classes"]) > 1 else f"predicted {name}")
+            if not column:
+                main.set_ylabel("density")
+                ratio.set_ylabel(f"to {nominal}", fontsize=10)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
+        return figure
+
+
+def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: Any) -> None:  # noqa: ANN401
+    """One class: densities of each variation, and their ratios to the first."""
+    # Two bins become one: ratios of fine bins are mostly statistics.
+    edges, counts = edges[::2], {name: c.reshape(-1, 2).sum(axis=1) for name, c in counts.items()}
+    width = np.diff(edges)
+    first = next(iter(counts.values()))
+    reference = first / max(first.sum(), 1) / width
+    for number, (variation, own) in enumerate(counts.items()):
+        colour = INK if not number else _COLOURS[(number - 1) % len(_COLOURS)]
+        dashes = _DASHES[max(number - 1, 0) // len(_COLOURS)]
+        density = own / max(own.sum(), 1) / width
+        main.stairs(density, edges, label=variation, color=colour, linestyle=dashes, linewidth=1.4)
+        if not number:
+            error = np.divide(1, np.sqrt(first), out=np.zeros_like(first), where=first > 0)
+            ratio.fill_between(
+                edges, *(np.append(1 + s * error, 1 + s * error[-1]) for s in (-1, 1)), step="post", color="#dddddd"
+            )
+            ratio.axhline(1, color=INK, linewidth=0.9)
+            continue
+        known = (first > 0) & (own > 0)
+        value = density[known] / reference[known]
+        ratio.errorbar(
+            (edges[:-1] + edges[1:])[known] / 2,
+            value,
+            yerr=value / np.sqrt(own[known]),
+            fmt="o",
+            markersize=2.2,
+            color=colour,
+            linewidth=0.8,
+        )
+    if edges[0] == 0 and edges[-1] == 1:
+        main.set_yscale("log")
+    main.set_xlim(edges[0], edges[-1])
+    ratio.set_ylim(1 - _RATIO_HALF_HEIGHT, 1 + _RATIO_HALF_HEIGHT)
+
+
+def draw_training(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw the losses of a training: of each step's jets, and of those that trained nothing.
+
+    Args:
+        metrics: what a run has logged, as `hepfm.training.run.read_metrics` gives it.
+
+    Raises:
+        InputError: nothing was logged.
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    training = [(m["step"], m["loss"]) for m in metrics if "loss" in m]
+    validation = [(m["step"], m["validation_loss"]) for m in metrics if "validation_loss" in m]
+    if not training:
+        msg = "the run has logged no loss to draw."
+        raise InputError(msg)
+    with _style() as make_figure:
+        figure = make_figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(*zip(*training, strict=True), color=_COLOURS[0], linewidth=1.0, label="training")
+        if validation:
+            axes.plot(*zip(*validation, strict=True), color=_COLOURS[2], label="validation")
+            step, loss = min(validation, key=lambda point: point[1])
+            axes.plot([step], [loss], "o", color=_COLOURS[2], label=f"best: {loss:.3f} at step {step:,}")
+        axes.set(xlabel="step", ylabel="loss", xlim=(0, None))
+        axes.legend(frameon=False)
+        return figure
+
+
+def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
+    """Draw what taggers are worth by the number of labels, or by the share of signal in weak supervision.
+
+    A line a network and mode: the mean over seeds. The band is their standard deviation.
+
+    Args:
+        study: what `hepfm-data study labels` writes.
+        measure: name of a column of its rows.
+
+    Raises:
+        InputError: no row has that measure.
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    rows = [row for row in study["rows"] if row.get(measure) is not None]
+    if not rows:
+        known = sorted({key for row in study["rows"] for key, value in row.items() if isinstance(value, dict)})
+        msg = f"the study has no {measure!r} to draw; it has: {', '.join(known) or 'nothing yet'}."
+        raise InputError(msg)
+    x_name = "signal_fraction" if len({row["signal_fraction"] for row in rows}) > 1 else "n_labels"
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        lines.setdefault(f"{row['network']}, {row['mode']}".removeprefix(", "), []).append(row)
+    with _style() as make_figure:
+        figure = make_figure(figsize=(6.4, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (name, points) in enumerate(lines.items()):
+            points.sort(key=lambda row: float(row[x_name]))
+            x = np.array([row[x_name] for row in points], float)
+            mean, spread = (np.array([row[measure][key] or 0.0 for row in points]) for key in ("mean", "spread"))
+            colour = _COLOURS[number % len(_COLOURS)]
+            axes.plot(x, mean, "o-", color=colour, markersize=4.5, label=name)
+            axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        axes.set_xscale("log")
+        ticks = sorted({float(row[x_name]) for row in rows})
+        axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+        axes.minorticks_off()
+        if len(ticks) > 1:
+            margin = min(b / a for a, b in pairwise(ticks)) ** 0.25
+            axes.set_xlim(ticks[0] / margin, ticks[-1] * margin)
+        labels = {"n_labels": "labelled jets", "signal_fraction": "share of signal in the mixed sample"}
+        axes.set(xlabel=labels[x_name], ylabel=measure.replace("_", " "))
+        axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.legend(frameon=False)
+        return figure
+
+
+@contextmanager
+def _style() -> "Iterator[type[Figure]]":
+    """Draw in the style of mplhep; gives the class of figures."""
+    make_figure = figure_class()
+    import matplotlib as mpl
+    import mplhep
+
+    known = {key: value for key, value in mplhep.style.CMS.items() if key in mpl.rcParams and value is not None}
+    with mpl.rc_context({**known, **_SETTINGS}):
+        yield make_figure
+
+
+def _say(axes: "Axes", text: str) -> None:
+    axes.text(0.02, 0.03, text, transform=axes.transAxes, color=FAINT, fontsize=10)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, ... ({len(names)} classes)"
