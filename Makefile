@@ -4,6 +4,7 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JAVASCRIPT := tests/hub/javascript
 DEMO := demo/resim-jets
 DEMO_EVENTS := 100
 
@@ -35,7 +36,11 @@ demo: $(STAMP) ## simulate a small campaign of eight views, draw a jet in all of
 figure: demo ## the demo, and its figure into the README
 	cp demo/eight-views.png docs/figures/eight-views.png
 
-test: $(STAMP) ## run the tests (some minutes)
+$(JAVASCRIPT)/node_modules: $(JAVASCRIPT)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix $(JAVASCRIPT) --no-audit --no-fund --silent && touch $@; \
+	  else echo "npm is not installed: the tests with the Hub's JavaScript client are skipped"; fi
+
+test: $(STAMP) $(JAVASCRIPT)/node_modules ## run the tests (some minutes)
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy
@@ -48,5 +53,5 @@ format: $(STAMP) ## let ruff repair what it can
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, the demo and all caches
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(JAVASCRIPT)/node_modules demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
