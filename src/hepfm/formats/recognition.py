@@ -1,5 +1,6 @@
 """Tell by its content what format a file has, and open it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -53,8 +54,9 @@ def _open_hdf5(path: Path) -> JetFile:
     with opened_hdf5(path) as file:
         known = next((opens for recognises, opens in _HDF5 if recognises(file)), None)
         found = ", ".join(list(file)[:8]) or "nothing"
+        close = [f"it would be {what} with /{lacking}" for what, lacking in _nearly(file)]
     if known is None:
-        msg = f"{path}: an HDF5 file of no known layout; it holds {found}. {EXPECTED}"
+        msg = f"{path}: an HDF5 file of no known layout; it holds {'; '.join([found, *close])}. {EXPECTED}"
         raise InputError(msg)
     return known(path)
 
@@ -63,6 +65,14 @@ def _open_root(path: Path) -> JetFile:
     with opened_root(path) as directory:
         nanoaod = is_nanoaod(directory)
     return open_nanoaod(path) if nanoaod else open_root(path)
+
+
+def _nearly(file: h5py.File) -> Iterator[tuple[str, str]]:
+    """Layouts of which a file lacks one dataset only, with its name."""
+    for what, needed in _DATASETS.items():
+        lacking = [name for name in needed if name not in file]
+        if len(lacking) == 1:
+            yield what, lacking[0]
 
 
 def _is_shard(file: h5py.File) -> bool:
@@ -76,3 +86,9 @@ _HDF5 = (
     (is_rs3l, open_rs3l),
     (is_omnilearned, open_omnilearned),
 )
+_DATASETS = {
+    "a shard": (OFFSETS, "jets/jet_pt"),
+    "of RS3L": ("singletons", "jet_pflow_cands"),
+    "of OmniLearned": ("data", "pid"),
+    "of Aspen Open Jets": ("PFCands", "jet_kinematics"),
+}
