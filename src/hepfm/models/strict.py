@@ -158,12 +158,13 @@ class StrictModel(PreTrainedModel):
         ):
             if names:
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-                msg = f"{folder / WEIGHTS}: {kind} weight {min(names)!r}{more}. {_what_to_do(wanted.keys() ^ found.keys())}"
+                advice = _what_to_do(wanted.keys() ^ found.keys())
+                msg = f"{folder / WEIGHTS}: {kind} weight {min(names)!r}{more}. {advice}"
                 raise InputError(msg)
         for name, shape in wanted.items():
             if found[name] != shape:
                 msg = (
-                    f"{folder / WEIGHTS}: weight {name!r} has shape {found[name]}, expected {shape}. {_what_to_do([])}"
+                    f"{folder / WEIGHTS}: weight {name!r} has shape {found[name]}, expected {shape}. {_what_to_do(())}"
                 )
                 raise InputError(msg)
 

@@ -1,6 +1,7 @@
 """Jets as padded PyTorch tensors, at the speed of memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ class PaddedJets(Dataset[Batch]):
         *,
         trim: bool = False,
         allow_missing: bool = False,
+        further: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         """Arrange the jets so that those of a batch are gathered fast.
 
@@ -52,6 +54,7 @@ class PaddedJets(Dataset[Batch]):
             n_constituents: L. Of longer jets those of highest transverse momentum are kept.
             trim: whether a batch is only as long as its longest jet.
             allow_missing: whether inputs that the table lacks are NaN.
+            further: arrays of a value a constituent, shape (M,), which come padded with zeros under their names.
 
         Raises:
             InputError: the table lacks a column, or one of them is text.
@@ -70,6 +73,7 @@ class PaddedJets(Dataset[Batch]):
         self._offsets = table.offsets
         self._longest, self._trim = n_constituents, trim
         self._targets = {name: table.columns[name] for name in targets}
+        self._further = dict(further or {})
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -84,7 +88,7 @@ class PaddedJets(Dataset[Batch]):
         """One jet, as a batch without its first dimension."""
         return {name: values[0] for name, values in self.__getitems__([row]).items()}
 
-    def __getitems__(self, rows: Sequence[int]) -> Batch:
+    def __getitems__(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Batch:
         """Some jets as one batch; PyTorch's loaders ask for all of a batch at once."""
         chosen = np.asarray(rows, dtype=np.int64)
         starts = self._offsets[chosen]
@@ -93,13 +97,19 @@ class PaddedJets(Dataset[Batch]):
         ends = np.cumsum(counts)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
         batch = np.zeros((len(chosen) * length, self._values.shape[1]), np.float32)
-        batch[np.repeat(np.arange(len(chosen)) * length, counts) + within] = self._values[
-            np.repeat(starts, counts) + within
-        ]
+        places, sources = (
+            np.repeat(np.arange(len(chosen)) * length, counts) + within,
+            np.repeat(starts, counts) + within,
+        )
+        batch[places] = self._values[sources]
         tensors = {
             "constituents": torch.from_numpy(batch.reshape(len(chosen), length, self._values.shape[1])),
             "mask": torch.from_numpy(np.arange(length) < counts[:, np.newaxis]),
         }
+        for name, values in self._further.items():
+            flat = np.zeros(len(chosen) * length, values.dtype)
+            flat[places] = values[sources]
+            tensors[name] = torch.from_numpy(flat.reshape(len(chosen), length))
         return tensors | {name: torch.from_numpy(values[chosen]) for name, values in self._targets.items()}
 
     @staticmethod

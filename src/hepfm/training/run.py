@@ -54,6 +54,7 @@ class Training:
             instead of the last ones.
         patience: evaluations without a smaller value, after which training stops early; 0 for never. For a training
             of one process.
+        kept: picks the part of the network that is saved when it is finished; by default all of it.
     """
 
     model: PreTrainedModel
@@ -65,6 +66,7 @@ class Training:
     learning_rates: Mapping[str, float] | None = None
     keep_best: str | None = None
     patience: int = 0
+    kept: Callable[[PreTrainedModel], PreTrainedModel] | None = None
 
 
 def train(training: Training, out: Path, *, report: Report | None = None, tensorboard: bool = False) -> None:
@@ -91,7 +93,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
         trainer.remove_callback(PrinterCallback)
         best = _best_so_far(training, out)
         trainer.add_callback(_Log(trainer, training, out / METRICS, report, best))
-        if tensorboard:
+        if tensorboard and is_leader():
             from torch.utils.tensorboard import SummaryWriter
 
             trainer.add_callback(TensorBoardCallback(SummaryWriter(str(out / "tensorboard"))))
@@ -99,7 +101,8 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
         if is_leader():
             if best is not None:
                 best.restore(training.model)
-            training.model.save_pretrained(out)
+            kept = training.model if training.kept is None else training.kept(training.model)
+            kept.save_pretrained(out)
             (out / BEST).unlink(missing_ok=True)
 
 

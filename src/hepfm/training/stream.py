@@ -40,19 +40,23 @@ class Stream(Dataset[Batch]):
         Args:
             lengths: constituents of each item, shape (N,).
             make: makes the batch of some items.
-            batch_size: items a step, over all processes together; all N if there are fewer.
+            batch_size: items a step, over all processes together, a multiple of their number; all N if there are fewer.
             n_steps: of the whole training.
             seed: of the order, and of what `make` draws.
             rank: which of the processes this is; it gets every `n_ranks`-th item of a batch.
             n_ranks: number of processes that train together.
 
         Raises:
-            InputError: there are fewer items than processes.
+            InputError: there are fewer items than processes, or they cannot share a batch evenly.
         """
         if len(lengths) < n_ranks or batch_size < n_ranks:
             msg = f"{len(lengths):,} jets in batches of {batch_size:,} are too few for {n_ranks} training processes"
             raise InputError(msg)
-        self.batch_size = min(batch_size, len(lengths))
+        if batch_size % n_ranks:
+            # Gradients are averaged over processes: each must have the same number of jets.
+            msg = f"batches of {batch_size:,} jets cannot be shared evenly by {n_ranks} training processes"
+            raise InputError(msg)
+        self.batch_size = min(batch_size, len(lengths) // n_ranks * n_ranks)
         self.batches_an_epoch = len(lengths) // self.batch_size
         self._lengths, self._make, self._n_steps, self._seed = lengths, make, n_steps, seed
         self._rank, self._n_ranks = rank, n_ranks

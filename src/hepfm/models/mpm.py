@@ -1,0 +1,166 @@
+"""Masked particle modelling: find out what the constituents are that were taken out of a jet.
+
+Source: arXiv:2401.13537, and arXiv:2409.12589 for encoders that see only what is left.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.utils.generic import ModelOutput
+
+from hepfm.errors import InputError
+from hepfm.models.backbone import JetBackbone
+from hepfm.models.configuration import JetBackboneConfig
+from hepfm.models.strict import StrictModel
+from hepfm.networks.attention import SetTransformer, Shape
+
+# Charged hadron, neutral hadron, photon, electron, muon.
+_N_TYPES = 5
+
+
+@dataclass(frozen=True)
+class MaskedModelling:
+    """What is hidden, and what the network has to find.
+
+    Attributes:
+        share: of a jet's constituents that is hidden.
+        mask_in: where the vectors stand in that mark hidden constituents. "encoder" is the first paper's form; "head"
+            the second's: the encoder gets what is visible only, which is faster.
+        targets: what is to be found of each hidden constituent: "codes", its token id; "type", which particle it is;
+            "inputs", the inputs themselves.
+        tokenizer: folder or name of the ParticleTokenizer that makes the codes.
+        head_depth: blocks of the transformer that predicts.
+        n_ranks: places by transverse momentum that the head tells apart; all beyond share one.
+    """
+
+    share: float = 0.3
+    mask_in: Literal["encoder", "head"] = "head"
+    targets: tuple[Literal["codes", "type", "inputs"], ...] = ("codes",)
+    tokenizer: str = ""
+    head_depth: int = 1
+    n_ranks: int = 128
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            InputError: one of them is impossible.
+        """
+        if not 0 < self.share < 1:
+            msg = f"mpm.share, of the constituents that is hidden, must lie between 0 and 1, got {self.share}"
+            raise InputError(msg)
+        if not self.targets:
+            msg = "mpm.targets is empty: name what is to be found, codes, type or inputs"
+            raise InputError(msg)
+
+
+@dataclass
+class MaskedOutput(ModelOutput):
+    """What came out for a batch of B jets with n hidden constituents in all.
+
+    Attributes:
+        loss: sum of the losses of all targets; each averaged over the hidden constituents of a jet, then over jets.
+        pooler_output: of the backbone, on what is visible; shape (B, D).
+        code_logits: shape (n, codes), or None.
+        codes: the right ones, shape (n,), or None.
+        embeddings: in a joint training, as of `hepfm.models.rs3l.ContrastiveOutput`.
+    """
+
+    loss: Tensor | None = None
+    pooler_output: Tensor | None = None
+    code_logits: Tensor | None = None
+    codes: Tensor | None = None
+    embeddings: Tensor | None = None
+
+
+class MaskedJetModel(StrictModel):
+    """A backbone, and the head that it is pre-trained with.
+
+    Hidden constituents never enter: not as inputs, and not in sums over the jet. The encoder knows no order; only the
+    head is told the ranks by transverse momentum, without which hidden constituents could not be told apart.
+    """
+
+    config_class = JetBackboneConfig
+
+    def __init__(self, backbone: JetBackbone, how: MaskedModelling, n_codes: int = 0) -> None:
+        """Put a head on a backbone.
+
+        Args:
+            backbone: to be trained.
+            how: settings.
+            n_codes: of the tokenizer.
+
+        Raises:
+            InputError: the backbone's inputs do not go with the targets.
+        """
+        super().__init__(backbone.config)
+        if "type" in how.targets and "part_isPhoton" not in backbone.config.inputs:
+            msg = "mpm.targets has 'type', but the inputs have no particle types (part_isPhoton ...). Leave it out."
+            raise InputError(msg)
+        if "codes" in how.targets and n_codes < 2:
+            msg = f"mpm.targets has 'codes', which needs a tokenizer of at least 2 codes, got {n_codes}"
+            raise InputError(msg)
+        self.how = how
+        self.backbone = backbone
+        config = backbone.config
+        self.mask_vector = nn.Parameter(0.02 * torch.randn(config.width))
+        self.ranks = nn.Embedding(how.n_ranks, config.width)
+        nn.init.normal_(self.ranks.weight, std=0.02)
+        self.head = SetTransformer(Shape(config.width, how.head_depth, config.heads, config.growth, config.dropout))
+        self.to_codes = nn.Linear(config.width, n_codes) if "codes" in how.targets else None
+        self.to_types = nn.Linear(config.width, _N_TYPES) if "type" in how.targets else None
+        self.to_inputs = nn.Linear(config.width, len(config.inputs)) if "inputs" in how.targets else None
+        self.post_init()
+
+    def forward(
+        self,
+        constituents: Tensor,
+        mask: Tensor,
+        ranks: Tensor,
+        hidden_mask: Tensor,
+        hidden_ranks: Tensor,
+        hidden_codes: Tensor | None = None,
+        hidden_types: Tensor | None = None,
+        hidden_constituents: Tensor | None = None,
+    ) -> MaskedOutput:
+        """Predict what is hidden. Arguments are a batch of `hepfm.training.masking.MaskedBatches`."""
+        n_visible = mask.shape[1]
+        everything = torch.cat([mask, hidden_mask], 1)
+        embedded = self.backbone.embed(constituents, mask)
+        holes = self.mask_vector.expand(*hidden_mask.shape, -1).to(embedded.dtype)
+        if self.how.mask_in == "encoder":
+            encoded = self.backbone.encode(torch.cat([embedded, holes], 1), everything)
+            known = encoded[0]
+        else:
+            encoded = self.backbone.encode(embedded, mask)
+            known = torch.cat([encoded[0], holes.to(encoded[0].dtype)], 1)
+        places = torch.cat([ranks, hidden_ranks], 1).clamp(max=self.how.n_ranks - 1)
+        found = self.head(known + self.ranks(places), everything)[:, n_visible:][hidden_mask]
+        # Every jet counts the same, however many of its constituents are hidden.
+        counts = hidden_mask.sum(1, keepdim=True)
+        weights = (hidden_mask / counts.clamp(min=1))[hidden_mask] / (counts > 0).sum().clamp(min=1)
+        losses, code_logits, codes = [], None, None
+        if self.to_codes is not None and hidden_codes is not None:
+            code_logits, codes = self.to_codes(found).float(), hidden_codes[hidden_mask]
+            losses.append((functional.cross_entropy(code_logits, codes, reduction="none") * weights).sum())
+        if self.to_types is not None and hidden_types is not None:
+            guesses = self.to_types(found).float()
+            losses.append(
+                (functional.cross_entropy(guesses, hidden_types[hidden_mask], reduction="none") * weights).sum()
+            )
+        if self.to_inputs is not None and hidden_constituents is not None:
+            wanted = self.backbone.features.standardise(hidden_constituents[hidden_mask].float())
+            known_ones = ~wanted.isnan()
+            misses = functional.smooth_l1_loss(
+                self.to_inputs(found).float(), wanted.nan_to_num(), reduction="none"
+            ).where(known_ones, 0.0)
+            losses.append((misses.sum(1) / known_ones.sum(1).clamp(min=1) * weights).sum())
+        return MaskedOutput(
+            loss=torch.stack(losses).sum() if losses else None,
+            pooler_output=encoded.pooler_output,
+            code_logits=code_logits,
+            codes=codes,
+        )

@@ -1,0 +1,370 @@
+"""Pre-train a backbone: masked particle modelling, RS3L, or both, from a recipe and a dataset."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from hepfm.dataset import Dataset
+from hepfm.errors import InputError
+from hepfm.inputs import columns_for
+from hepfm.models.backbone import JetBackbone
+from hepfm.models.classifier import Backbone
+from hepfm.models.configuration import EdgeConvConfig, sized
+from hepfm.models.edgeconv import EdgeConvBackbone
+from hepfm.models.mpm import MaskedJetModel, MaskedModelling
+from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel
+from hepfm.schema import SPLITS, split_of
+from hepfm.table import JetTable
+from hepfm.training.batches import PaddedJets
+from hepfm.training.masking import CODES, MaskedBatches, Views
+from hepfm.training.origin import describe_data
+from hepfm.training.probe import Probe
+from hepfm.training.recipes import Optimisation
+from hepfm.training.run import Report, Training, rank_and_size, train
+from hepfm.training.stream import Make, Stream
+from hepfm.training.views import PairBatches, ViewPairs, alignment, first_lengths, masked_pairs, rows_of_views
+
+LABEL = "jet_label"
+
+_N_NORMALISATION = 20_000
+_ENCODE_BATCH = 512
+
+
+@dataclass(frozen=True)
+class BackboneRecipe:
+    """Which network is pre-trained.
+
+    Attributes:
+        kind: "transformer", or "edgeconv", RS3L's graph network.
+        size: of the transformer: tiny, small, base or large.
+        inputs: names of `hepfm.inputs.INPUTS`; empty for the usual ones of the kind.
+        derived: names of `hepfm.models.derived.DERIVED`; the usual ones, if `inputs` is empty.
+        dropout: share of what every layer adds that is left out.
+        n_registers: learned vectors that attend with the constituents.
+        pooling: of the transformer: mean, sum or registers.
+        k: neighbours in the graph.
+    """
+
+    kind: Literal["transformer", "edgeconv"] = "transformer"
+    size: Literal["tiny", "small", "base", "large"] = "tiny"
+    inputs: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+    dropout: float = 0.0
+    n_registers: int = 0
+    pooling: Literal["mean", "sum", "registers"] = "mean"
+    k: int = 24
+
+    def make(self) -> Backbone:
+        """A backbone with new weights.
+
+        Raises:
+            InputError: an impossible setting.
+        """
+        chosen: dict[str, Any] = {"inputs": self.inputs, "derived": self.derived} if self.inputs else {}
+        if self.kind == "edgeconv":
+            return EdgeConvBackbone(EdgeConvConfig(k=self.k, dropout=self.dropout, **chosen))
+        chosen |= {"dropout": self.dropout, "n_registers": self.n_registers, "pooling": self.pooling}
+        return JetBackbone(sized(self.size, **chosen))
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Which jets a network learns from, and how they are changed.
+
+    Attributes:
+        variations: views that enter; empty for all that there are. RS3L takes the first one for the nominal one.
+        n_constituents: of longer jets those of highest transverse momentum are kept.
+        n_jets: the first so many of the training split; 0 for all.
+        rotate: whether jets are turned and mirrored about their axis.
+        forget: share of the jets whose tracks are unknown, and of those whose particle types are.
+        n_validation: jets of the validation split that evaluations use.
+        n_probe: labelled jets that the linear probe is fitted to in each evaluation; 0 for no probe.
+    """
+
+    variations: tuple[str, ...] = ()
+    n_constituents: int = 128
+    n_jets: int = 0
+    rotate: bool = True
+    forget: float = 0.0
+    n_validation: int = 10_000
+    n_probe: int = 10_000
+
+
+@dataclass(frozen=True)
+class PretrainingRecipe:
+    """Everything about a pre-training but its data.
+
+    Attributes:
+        objective: "mpm", "rs3l", or "mpm+rs3l" for both at once.
+    """
+
+    objective: Literal["mpm", "rs3l", "mpm+rs3l"]
+    optimisation: Optimisation
+    backbone: BackboneRecipe = field(default_factory=BackboneRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    mpm: MaskedModelling = field(default_factory=MaskedModelling)
+    rs3l: Contrast = field(default_factory=Contrast)
+
+
+def pretrain(
+    recipe: PretrainingRecipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    report: Report | None = None,
+    tensorboard: bool = False,
+) -> None:
+    """Pre-train a backbone, or go on with a pre-training that was interrupted.
+
+    Labels are read for the linear probe alone, in evaluations; the network never sees one.
+
+    Args:
+        recipe: what to do.
+        dataset: jets, as `hepfm.open` gives them.
+        out: folder of the run. When it is finished it holds the backbone, which `AutoModel` loads.
+        report: told how it proceeds.
+        tensorboard: whether to write its files, too.
+
+    Raises:
+        InputError: the recipe does not go with the data.
+        CampaignError: the folder holds another training.
+    """
+    training = prepare(recipe, dataset)
+    train(training, out, report=report, tensorboard=tensorboard)
+
+
+def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
+    """Read the data and make the network of a pre-training; see `pretrain`.
+
+    Raises:
+        InputError: the recipe does not go with the data.
+    """
+    if "mpm" in recipe.objective and recipe.backbone.kind != "transformer":
+        msg = f"objective {recipe.objective!r} needs backbone.kind 'transformer', got {recipe.backbone.kind!r}"
+        raise InputError(msg)
+    torch.manual_seed(recipe.optimisation.seed)
+    backbone = recipe.backbone.make()
+    codes = _Codes(recipe)
+    jets = [_Jets(recipe, dataset, split, backbone, codes) for split in ("train", "validation")]
+    backbone.fit_normalisation(*_sample(jets[0].padded, recipe.optimisation.seed))
+    model = _model(recipe, backbone, codes.n_codes)
+    rank, n_ranks = rank_and_size()
+    stream = Stream(
+        jets[0].lengths,
+        jets[0].make,
+        batch_size=recipe.optimisation.batch_size,
+        n_steps=recipe.optimisation.n_steps,
+        seed=recipe.optimisation.seed,
+        rank=rank,
+        n_ranks=n_ranks,
+    )
+    probe = _probe(recipe, dataset, backbone) if recipe.data.n_probe and rank == 0 else None
+    return Training(
+        model=model,
+        stream=stream,
+        optimisation=recipe.optimisation,
+        recipe=recipe,
+        data={**describe_data(dataset), "n_train": len(jets[0].lengths), "codes": codes.digest.hexdigest()},
+        evaluate=_Evaluation(jets[1], recipe, probe),
+        kept=_backbone,
+    )
+
+
+class _Codes:
+    """Token ids of all constituents; a digest of them says which tokenizer made them."""
+
+    def __init__(self, recipe: PretrainingRecipe) -> None:
+        self.tokenizer: Any = None
+        self.n_codes = 0
+        self.digest = hashlib.sha256()
+        if "mpm" in recipe.objective and "codes" in recipe.mpm.targets:
+            from hepfm.tokenizers import ParticleTokenizer
+
+            if not recipe.mpm.tokenizer:
+                msg = "mpm.targets has 'codes': give mpm.tokenizer, the folder or name of a tokenizer, too."
+                raise InputError(msg)
+            self.tokenizer = ParticleTokenizer.from_pretrained(recipe.mpm.tokenizer)
+            self.n_codes = self.tokenizer.n_codes
+
+    def of(self, table: JetTable, n_constituents: int) -> dict[str, NDArray[np.int32]]:
+        """The codes of a table's constituents, shape (M,), under their name; nothing without a tokenizer."""
+        if self.tokenizer is None:
+            return {}
+        codes = encode(self.tokenizer, table, n_constituents)
+        self.digest.update(codes.tobytes())
+        return {CODES: codes}
+
+
+@torch.no_grad()
+def encode(tokenizer: Any, table: JetTable, n_constituents: int) -> NDArray[np.int32]:  # noqa: ANN401
+    """Token ids of a table's constituents.
+
+    Args:
+        tokenizer: a `hepfm.tokenizers.ParticleTokenizer`.
+        table: jets with M constituents.
+        n_constituents: of longer jets those of highest transverse momentum are encoded, the others have id 0.
+
+    Returns:
+        Shape (M,).
+
+    Raises:
+        InputError: the table lacks a column that the tokenizer takes.
+    """
+    jets = PaddedJets(table, tokenizer.config.inputs, n_constituents=n_constituents, trim=True)
+    codes = np.zeros(table.n_constituents, np.int32)
+    order = np.argsort(jets.lengths, kind="stable")
+    for start in range(0, len(order), _ENCODE_BATCH):
+        rows = order[start : start + _ENCODE_BATCH]
+        batch = jets.__getitems__(rows)
+        mask = batch["mask"].numpy()
+        ids = tokenizer.encode(batch["constituents"], batch["mask"]).cpu().numpy()
+        places = table.offsets[rows][:, np.newaxis] + np.arange(mask.shape[1])
+        codes[places[mask]] = ids[mask]
+    return codes
+
+
+class _Jets:
+    """The jets of a split, how long they are, and what makes batches of them."""
+
+    def __init__(
+        self, recipe: PretrainingRecipe, dataset: Dataset, split: str, backbone: Backbone, codes: _Codes
+    ) -> None:
+        inputs, data = backbone.config.inputs, recipe.data
+        views = Views(data.rotate, data.forget)
+        variations = data.variations or dataset.variations
+        in_pairs = "rs3l" in recipe.objective
+        n_jets = data.n_jets if split == "train" else data.n_validation
+        table = _read(dataset, columns_for(inputs), split, variations, n_jets, with_identity=in_pairs)
+        further = codes.of(table, data.n_constituents)
+        self.padded = PaddedJets(
+            table, inputs, n_constituents=data.n_constituents, trim=True, allow_missing=True, further=further
+        )
+        self.lengths = self.padded.lengths
+        self.make: Make
+        if recipe.objective == "rs3l":
+            pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)
+            self.make, self.lengths = PairBatches(self.padded, pairs, inputs, views), first_lengths(pairs, self.lengths)
+            return
+        how = recipe.mpm
+        masked = MaskedBatches(self.padded, inputs, share=how.share, targets=how.targets, views=views)
+        self.make = masked
+        if in_pairs:
+            pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)
+            self.make, self.lengths = masked_pairs(pairs, masked), first_lengths(pairs, self.lengths)
+
+
+def _read(
+    dataset: Dataset,
+    columns: tuple[str, ...],
+    split: str,
+    variations: tuple[str, ...],
+    n_jets: int,
+    *,
+    with_identity: bool = False,
+    label: str | None = None,
+) -> JetTable:
+    """Read a split; of data without event numbers the rows are split instead."""
+    wanted = [name for name in columns if name in dataset.columns]
+    wanted += [label] if label else []
+    if with_identity:
+        wanted += ["event_id", "jet_index", "variation"]
+    views = variations or None
+    if "event_id" in dataset.columns or any(file.split is not None for file in dataset.files):
+        table = dataset.read_table(wanted, split=split, variation=views)
+    else:
+        table = dataset.read_table(wanted, variation=views)
+        table = table.select(split_of(np.arange(table.n_jets)) == SPLITS.index(split))
+    # A single constituent has nothing to be found out from.
+    table = table.select(table.counts > 1)
+    if not table.n_jets:
+        msg = f"{dataset.name}: has no jets of two or more constituents in its {split} split"
+        raise InputError(msg)
+    return table.slice(0, min(n_jets, table.n_jets)) if n_jets and not with_identity else _events(table, n_jets)
+
+
+def _events(table: JetTable, n_jets: int) -> JetTable:
+    """The views of the first events, so that there are about so many jets."""
+    if not n_jets or n_jets >= table.n_jets:
+        return table
+    events = np.unique(table.columns["event_id"])
+    n_events = max(1, len(events) * n_jets // table.n_jets)
+    return table.select(np.isin(table.columns["event_id"], events[:n_events]))
+
+
+def _sample(jets: PaddedJets, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some jets to learn the normalisation from."""
+    rows = np.random.default_rng((seed, 2)).permutation(len(jets))[:_N_NORMALISATION]
+    batch = jets.__getitems__(rows)
+    return batch["constituents"], batch["mask"]
+
+
+def _backbone(model: PreTrainedModel) -> Backbone:
+    assert isinstance(model, MaskedJetModel | ContrastiveJetModel | JointJetModel)
+    return model.backbone
+
+
+def _model(recipe: PretrainingRecipe, backbone: Backbone, n_codes: int) -> PreTrainedModel:
+    if recipe.objective == "rs3l":
+        return ContrastiveJetModel(backbone, recipe.rs3l)
+    assert isinstance(backbone, JetBackbone)
+    masked = MaskedJetModel(backbone, recipe.mpm, n_codes)
+    return masked if recipe.objective == "mpm" else JointJetModel(masked, recipe.rs3l)
+
+
+def _probe(recipe: PretrainingRecipe, dataset: Dataset, backbone: Backbone) -> Probe | None:
+    """The labelled jets of a probe, as they are simulated nominally; None if the data has no classes."""
+    if LABEL not in dataset.columns:
+        return None
+    data, inputs = recipe.data, backbone.config.inputs
+    variations = (data.variations or dataset.variations)[:1]
+    found = []
+    for split, n_jets in (("train", data.n_probe), ("validation", data.n_validation)):
+        table = _read(dataset, columns_for(inputs), split, variations, 0, label=LABEL)
+        # Files hold one class after another.
+        rows = np.random.default_rng((recipe.optimisation.seed, 3)).permutation(table.n_jets)[:n_jets]
+        table = table.select(rows)
+        jets = PaddedJets(table, inputs, n_constituents=data.n_constituents, trim=True, allow_missing=True)
+        found.append((jets, table.columns[LABEL].astype(np.int64)))
+    (train, train_labels), (test, test_labels) = found
+    return Probe(train, train_labels, test, test_labels) if len(np.unique(train_labels)) > 1 else None
+
+
+class _Evaluation:
+    """Measures a network on the validation split: always the same batches, masks and views."""
+
+    def __init__(self, jets: _Jets, recipe: PretrainingRecipe, probe: Probe | None) -> None:
+        size = recipe.optimisation.batch_size
+        self._probe = probe
+        n_steps = -(-len(jets.lengths) // min(size, len(jets.lengths)))
+        self._stream = Stream(jets.lengths, jets.make, batch_size=size, n_steps=n_steps, seed=0)
+
+    def __call__(self, model: PreTrainedModel) -> Mapping[str, float]:
+        device = next(model.parameters()).device
+        sums: dict[str, float] = {}
+        for step in range(len(self._stream)):
+            output = model(**{name: values.to(device) for name, values in self._stream[step].items()})
+            for name, value in _measure(output).items():
+                sums[name] = sums.get(name, 0.0) + value
+        found = {name: value / len(self._stream) for name, value in sums.items()}
+        if "code_loss" in found:
+            found["perplexity"] = float(np.exp(found.pop("code_loss")))
+        if self._probe is not None:
+            found["probe_accuracy"] = self._probe.accuracy(_backbone(model))
+        return found
+
+
+def _measure(output: Any) -> dict[str, float]:  # noqa: ANN401
+    found = {"loss": float(output.loss)}
+    if getattr(output, "code_logits", None) is not None:
+        found["code_accuracy"] = float((output.code_logits.argmax(1) == output.codes).float().mean())
+        found["code_loss"] = float(torch.nn.functional.cross_entropy(output.code_logits, output.codes))
+    if getattr(output, "embeddings", None) is not None:
+        found |= alignment(output.embeddings)
+    return found
