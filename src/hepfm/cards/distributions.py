@@ -205,10 +205,10 @@ def _set_axes(panel: "Axes", observable: Observable, edges: _Floats, drawn: list
     if observable.is_log:
         _set_log_scale(panel, edges)
     heights = np.concatenate([np.empty(0), *(d.mean / np.diff(edges) for d in drawn if d is not None)])
-    if observable.falls:
+    seen = heights[heights > 0]
+    if observable.falls and len(seen):
         panel.set_yscale("log")
-        if len(seen := heights[heights > 0]):
-            panel.set_ylim(seen.min() / _HEADROOM, seen.max() * _HEADROOM)
+        panel.set_ylim(seen.min() / _HEADROOM, seen.max() * _HEADROOM)
     else:
         panel.set_ylim(bottom=0)
         panel.ticklabel_format(axis="y", style="plain", useOffset=False)

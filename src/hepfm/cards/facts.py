@@ -14,7 +14,7 @@ from hepfm.resim.variations import Variation
 from hepfm.summary import summarise
 
 # Where a campaign's software says what version it has, and what it does.
-_SOFTWARE = {"pythia8mc": "generator", "fastjet": "jets", "hepfm": "frozen events, detector, labels"}
+_SOFTWARE = {"pythia8mc": "generator", "fastjet": "jet clustering", "hepfm": "frozen events, detector, labels"}
 
 
 _PLAIN_POWERS = 4  # powers of ten that are written out

@@ -67,7 +67,7 @@ def draw_roc(evaluation: Mapping[str, Any]) -> "Figure":
         raise InputError(msg)
     drawn = sorted(curves, key=lambda name: -int(curves[name]["n_signal"]))[:_MOST_CURVES]
     with _style() as make_figure:
-        figure = make_figure(figsize=(6.4, 4.8), layout="constrained")
+        figure = make_figure(figsize=(7.2, 4.6), layout="constrained")
         axes = figure.add_subplot()
         for number, name in enumerate(n for n in curves if n in drawn):
             signal, background = (np.array(curves[name][kind], float) for kind in ("signal", "background"))
@@ -88,10 +88,10 @@ def draw_roc(evaluation: Mapping[str, Any]) -> "Figure":
             )
         axes.set(xlim=(0, 1), yscale="log", xlabel="signal efficiency", ylabel="background rejection")
         axes.set_ylim(bottom=1)
-        axes.legend(
+        figure.legend(
+            *axes.get_legend_handles_labels(),
             title=f"against {_joined(evaluation['background'])}",
-            ncols=2 if len(drawn) > 5 else 1,
-            loc="upper right",
+            loc="outside right upper",
             frameon=False,
         )
         _say(axes, f"{evaluation['n_jets']:,} jets")
@@ -188,9 +188,8 @@ def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: A
         main.stairs(density, edges, label=variation, color=colour, linestyle=dashes, linewidth=1.4)
         if not number:
             error = np.divide(1, np.sqrt(first), out=np.zeros_like(first), where=first > 0)
-            ratio.fill_between(
-                edges, *(np.append(1 + s * error, 1 + s * error[-1]) for s in (-1, 1)), step="post", color="#dddddd"
-            )
+            low, high = (np.append(1 + sign * error, 1 + sign * error[-1]) for sign in (-1, 1))
+            ratio.fill_between(edges, low, high, step="post", color="#dddddd")
             ratio.axhline(1, color=INK, linewidth=0.9)
             continue
         known = (first > 0) & (own > 0)
@@ -292,8 +291,10 @@ def _style() -> "Iterator[type[Figure]]":
     import matplotlib as mpl
     import mplhep
 
-    known = {key: value for key, value in mplhep.style.CMS.items() if key in mpl.rcParams and value is not None}
-    with mpl.rc_context({**known, **_SETTINGS}):
+    # Its fonts are made for mathematics that is not here, and not everywhere.
+    known = {k: v for k, v in mplhep.style.CMS.items() if k.startswith(("axes.", "xtick.", "ytick.", "legend."))}
+    settings: dict[Any, Any] = {**known, **_SETTINGS}
+    with mpl.rc_context(settings):
         yield make_figure
 
 

@@ -113,7 +113,12 @@
     if (!disc) return;
     disc.classList.add("chosen");
     tooltip.textContent = text;
-    const box = disc.getBoundingClientRect(), own = tooltip.getBoundingClientRect();
+    follow();
+  }
+
+  function follow() {
+    if (!chosen) return;
+    const tooltip = at("tooltip"), box = chosen.getBoundingClientRect(), own = tooltip.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.right + 10), window.innerWidth - own.width - 8);
     tooltip.style.left = `${left}px`;
     tooltip.style.top = `${Math.max(8, box.top - own.height - 6)}px`;
@@ -208,6 +213,6 @@
     const action = { ArrowLeft: () => go(place - 1), ArrowRight: () => go(place + 1), r: random }[event.key];
     if (action) action();
   });
-  window.addEventListener("scroll", () => choose(null), { passive: true });
+  window.addEventListener("scroll", follow, { passive: true });
   list();
 })();

@@ -1,0 +1,401 @@
+"""The card of a network, from its run's folder; nothing in it is written by hand.
+
+What a folder holds is in `hepfm.training.run`; `evaluation.json` is what `hepfm-data evaluate` writes.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hepfm import __version__
+from hepfm.atomic import write_whole
+from hepfm.cards.style import why_no_plots
+from hepfm.errors import InputError
+from hepfm.hub import is_repo_id
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CARD = "README.md"
+LICENSE = "cc-by-4.0"
+_EVALUATION = "evaluation.json"
+_MOST_CLASSES = 20
+
+_LIMITS = """\
+* Trained on simulation: leading order with a parton shower, a parametrised detector, no pile-up unless its data say
+  otherwise. Scores on data of a detector need a calibration there.
+* Scores are no probabilities of a sample whose classes are mixed otherwise than those that it was trained on.
+* Figures of merit hold for jets selected as those of the data below; for other transverse momenta, jet radii or
+  detectors, evaluate again.
+"""
+
+_CITATION = """\
+```bibtex
+@article{Golling:2024abg,
+  author = {Golling, Tobias and Heinrich, Lukas and Kagan, Michael and Klein, Samuel and Leigh, Matthew
+            and Osadchy, Margarita and Raine, John Andrew},
+  title = {Masked Particle Modeling on Sets: Towards Self-Supervised High Energy Physics Foundation Models},
+  eprint = {2401.13537}, archivePrefix = {arXiv}, year = {2024}
+}
+@article{Harris:2024sra,
+  author = {Harris, Philip and Kagan, Michael and Krupa, Jeffrey and Maier, Benedikt and Woodward, Nathaniel},
+  title = {Re-Simulation-based Self-Supervised Learning for Pre-Training Foundation Models},
+  eprint = {2403.07066}, archivePrefix = {arXiv}, year = {2024}
+}
+```
+"""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The card that was written, and in sentences what could not be."""
+
+    path: Path
+    notes: tuple[str, ...]
+
+
+def write_model_card(folder: Path, *, repo: str | None = None, license: str = LICENSE) -> ModelCard:
+    """Write README.md, and the figures that it shows, into the folder of a finished run.
+
+    Args:
+        folder: with config.json, recipe.toml and training.json.
+        repo: OWNER/NAME that the examples load; by default the folder's name.
+        license: of the weights, by the Hub's name.
+
+    Raises:
+        InputError: the folder is no finished run.
+        StorageError: a file cannot be written.
+    """
+    run = _read_run(folder)
+    notes = (*_write_figures(folder, {"training.png": _training_figure(folder)}), *write_evaluation_figures(folder))
+    text = _card(run, folder, repo or folder.name, license)
+    write_whole(folder / CARD, text.encode())
+    return ModelCard(folder / CARD, tuple(dict.fromkeys(notes)))
+
+
+def write_evaluation_figures(folder: Path) -> tuple[str, ...]:
+    """Draw what the folder's evaluation.json holds: roc.png, confusion.png and scores.png, those that apply.
+
+    Returns:
+        Sentences that say why nothing was drawn.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    evaluation = _read_json(folder / _EVALUATION)
+    if evaluation is None:
+        return ()
+    from hepfm.cards.model_figures import draw_confusion, draw_roc, draw_scores
+
+    wanted: dict[str, Callable[[], Figure] | None] = {
+        "roc.png": (lambda: draw_roc(evaluation)) if evaluation.get("roc") else None,
+        "confusion.png": (lambda: draw_confusion(evaluation)) if "confusion" in evaluation else None,
+        "scores.png": (lambda: draw_scores(evaluation)) if "robustness" in evaluation else None,
+    }
+    return _write_figures(folder, wanted)
+
+
+def write_study_figure(folder: Path, study: Mapping[str, Any], measure: str = "") -> tuple[str, ...]:
+    """Draw study.png; see `draw_study`. By default accuracy, or the area under the ROC curve where there is none.
+
+    Raises:
+        InputError: no such measure.
+        StorageError: the file cannot be written.
+    """
+    from hepfm.cards.model_figures import draw_study
+
+    shown = measure or ("accuracy" if any("accuracy" in row for row in study["rows"]) else "auc")
+    return _write_figures(folder, {"study.png": lambda: draw_study(study, shown)})
+
+
+def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | None"]) -> tuple[str, ...]:
+    """Write figures; those that do not apply are deleted, for they would show another evaluation."""
+    if why := why_no_plots():
+        return (why,)
+    for name, draw in figures.items():
+        if draw is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            draw().savefig(folder / name, dpi=150)
+    return ()
+
+
+def _training_figure(folder: Path) -> "Callable[[], Figure] | None":
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # A line that a kill has cut off was logged again.
+    metrics = [json.loads(line) for line in lines if line.endswith("}")]
+    if not any("loss" in entry for entry in metrics):
+        return None
+    from hepfm.cards.model_figures import draw_training
+
+    by_step = {(entry["step"], "loss" in entry, "validation_loss" in entry): entry for entry in metrics}
+    return lambda: draw_training(sorted(by_step.values(), key=lambda entry: int(entry["step"])))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run's folder, read: `config` and `training` are JSON, `recipe` the text of its TOML."""
+
+    config: dict[str, Any]
+    training: dict[str, Any]
+    recipe: str
+    evaluation: dict[str, Any] | None
+
+    @property
+    def is_tagger(self) -> bool:
+        return any(name.endswith("ForSequenceClassification") for name in self.config.get("architectures") or ())
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        data = self.training["data"]
+        return list(data.get("sources") or [data])
+
+    @property
+    def base(self) -> str | None:
+        """The network that it was fine-tuned from."""
+        return tomllib.loads(self.recipe).get("checkpoint")
+
+    @property
+    def classes(self) -> list[str]:
+        names = self.config.get("id2label") or {}
+        return [names[key] for key in sorted(names, key=int)]
+
+
+def _read_run(folder: Path) -> _Run:
+    config, training = _read_json(folder / "config.json"), _read_json(folder / "training.json")
+    recipe = folder / "recipe.toml"
+    if config is None or training is None or not recipe.exists():
+        msg = (
+            f"{folder}: no finished run; expected config.json, training.json and recipe.toml, as training leaves them."
+        )
+        raise InputError(msg)
+    return _Run(config, training, recipe.read_text(encoding="utf-8"), _read_json(folder / _EVALUATION))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path}: is not JSON ({error}). Train or evaluate again."
+        raise InputError(msg) from error
+    return found if isinstance(found, dict) else None
+
+
+def _card(run: _Run, folder: Path, repo: str, license_name: str) -> str:
+    title = repo.rsplit("/", 1)[-1]
+    sections = {
+        "": f"# {title}\n\n{_introduction(run)}",
+        "Use": _use(run, folder, repo),
+        "What it is worth": _merit(run, folder),
+        "Data": _data(run),
+        "Training": _training(run, folder),
+        "Limits": _LIMITS,
+        "Licence": f"{license_name}. hepfm, the software, is BSD-3-Clause.\n",
+        "Citation": _CITATION,
+    }
+    body = "\n".join(f"## {name}\n\n{text}" if name else text for name, text in sections.items() if text)
+    return _front_matter(run, title, license_name) + body
+
+
+def _front_matter(run: _Run, title: str, license_name: str) -> str:
+    known: dict[str, Any] = {
+        "library_name": "transformers",
+        "license": license_name,
+        "tags": ["physics", "high-energy-physics", "jets", "hepfm", str(run.config.get("model_type", ""))],
+    }
+    if datasets := [source["name"] for source in run.sources if _is_published(source["name"])]:
+        known["datasets"] = datasets
+    if run.base is not None and _is_published(run.base):
+        known["base_model"] = run.base
+    if run.evaluation is not None and run.evaluation.get("accuracy"):
+        known["metrics"] = ["accuracy", "roc_auc"]
+        data = run.evaluation["data"]["name"]
+        values = {"accuracy": run.evaluation["accuracy"]["value"], "roc_auc": run.evaluation["auc"]}
+        result = {
+            "task": {"type": "other", "name": "jet classification"},
+            "dataset": {"type": data if _is_published(data) else _shown(data), "name": _shown(data)},
+            "metrics": [{"type": name, "value": value} for name, value in values.items() if value is not None],
+        }
+        known["model-index"] = [{"name": title, "results": [result]}]
+    # A JSON value is YAML, and needs no library to be right.
+    return "---\n" + "".join(f"{name}: {json.dumps(value)}\n" for name, value in known.items()) + "---\n\n"
+
+
+def _introduction(run: _Run) -> str:
+    inputs = ", ".join(f"`{name}`" for name in run.config.get("inputs", ()))
+    reads = f"It reads of each constituent of a jet, in GeV, mm and radians: {inputs}.\n"
+    if not run.is_tagger:
+        return f"A backbone for jets, pre-trained without labels. {reads}"
+    how = tomllib.loads(run.recipe)
+    made = {
+        "scratch": "trained from new weights",
+        "frozen": f"a head on the frozen backbone `{_shown(str(run.base))}`",
+        "full": f"fine-tuned from the backbone `{_shown(str(run.base))}`",
+    }.get(str(how.get("mode")), "fine-tuned")
+    if how.get("task") == "regression":
+        return f"Predicts `{how['labels']['column']}` of jets; {made}. {reads}"
+    names = run.classes
+    listed = ", ".join(names[:_MOST_CLASSES]) + (", ..." if len(names) > _MOST_CLASSES else "")
+    if len(run.sources) > 1 or how.get("labels", {}).get("signal_fraction"):
+        return f"Tells jets of two mixed samples apart (CWoLa, arXiv:1708.02949): {listed}; {made}. {reads}"
+    return f"Tells {len(names)} classes of jets apart: {listed}; {made}. {reads}"
+
+
+def _use(run: _Run, folder: Path, repo: str) -> str:
+    # The folder may lie elsewhere tomorrow: the example is run from the one above it.
+    name = repo if _is_published(repo) else folder.name
+    given = {"n_constituents": 128, **run.config.get("finetuning", {})}
+    kind = "AutoModelForSequenceClassification" if run.is_tagger else "AutoModel"
+    command = ""
+    if run.is_tagger:
+        result = "scores = output.logits" + (".softmax(-1)" if run.config.get("problem_type") != "regression" else "")
+        command = f"""
+```bash
+hepfm-data predict {name} my_jets.root --out scores.parquet
+```
+
+Scored from Python:
+"""
+        shown = "print(model.config.id2label, scores.shape)"
+    else:
+        result, shown = "embedding = output.pooler_output", "print(embedding.shape)"
+        command = f"""
+```bash
+hepfm-data finetune {name} my_jets.root --label jet_label
+```
+
+Its view of jets, from Python:
+"""
+    return f"""{command.lstrip()}
+```python
+import torch
+
+from hepfm.models import {kind}
+
+model = {kind}.from_pretrained("{name}").eval()
+# Two jets of {given["n_constituents"]} places, of which the first 30 hold a constituent; here of nonsense.
+constituents = torch.rand(2, {given["n_constituents"]}, len(model.config.inputs))
+mask = torch.arange({given["n_constituents"]}).expand(2, -1) < 30
+with torch.inference_mode():
+    output = model(constituents, mask)
+{result}
+{shown}
+```
+
+`hepfm.training.batches.PaddedJets` makes `constituents` and `mask` of anything that `hepfm.open` opens.
+"""
+
+
+def _merit(run: _Run, folder: Path) -> str:
+    found = run.evaluation
+    if found is None:
+        return ""
+    n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
+    parts = [f"On {found['n_jets']:,} jets of {_shown(found['data']['name'])} (split: {found['split']}){n_out}.\n"]
+    rows = [
+        ("accuracy", _with_error(found.get("accuracy"))),
+        ("area under the ROC curve, mean", _plain(found.get("auc"))),
+    ]
+    if "bias" in found:
+        rows = [(n, _plain(found[n])) for n in ("resolution", "median", "mean_absolute_error", "explained")]
+        rows.insert(0, ("bias", _with_error(found["bias"])))
+    parts.append(_table(("", ""), [row for row in rows if row[1]]))
+    if rejection := found.get("rejection"):
+        efficiencies = list(next(iter(rejection.values())))
+        head = ("signal", "AUC", *(f"rejection at {e}" for e in efficiencies))
+        cells = [
+            (n, _with_error(found["auc_against_background"][n]), *(_with_error(v) for v in by_efficiency.values()))
+            for n, by_efficiency in list(rejection.items())[:_MOST_CLASSES]
+        ]
+        parts.append(f"Against {', '.join(found['background'])}:\n\n" + _table(head, cells))
+    if "robustness" in found:
+        parts.append(_robustness(found["robustness"]))
+    pictures = {
+        "roc.png": "background rejection over signal efficiency",
+        "confusion.png": "which classes are taken for which",
+        "scores.png": "scores under each variation",
+    }
+    parts += [f"![{text}]({name})\n" for name, text in pictures.items() if (folder / name).exists()]
+    return "\n".join(parts)
+
+
+def _robustness(robustness: Mapping[str, Any]) -> str:
+    kinds = ("wasserstein", "jensen_shannon")
+    rows = [
+        (variation, name, *(_with_error(d[kind]) for kind in kinds), *(_plain(d[kind]["by_chance"]) for kind in kinds))
+        for variation, by_class in robustness["variations"].items()
+        for name, d in list(by_class.items())[:_MOST_CLASSES]
+        if d is not None
+    ]
+    spread = [
+        (name, f"{s['value']:.3g}", f"{s['relative']:.2f}", f"{s['n_jets']:,}")
+        for name, s in list(robustness["spread"].items())[:_MOST_CLASSES]
+        if s is not None
+    ]
+    text = f"Distances of the score of each true class between `{robustness['nominal']}` and the other variations:\n\n"
+    head = ("variation", "class", "Wasserstein", "Jensen-Shannon", "by chance", "by chance")
+    text += _table(head, rows) + "\nBy chance: what finite samples show if the variation changes nothing.\n"
+    if spread:
+        columns = ("class", "spread of a jet's score over its views", "in multiples of that over jets", "jets")
+        text += "\n" + _table(columns, spread)
+    return text
+
+
+def _data(run: _Run) -> str:
+    data = run.training["data"]
+    rows = [
+        (f"`{_shown(source['name'])}`", f"{source.get('n_jets', 0):,}", f"`{source.get('digest', '')}`")
+        for source in run.sources
+    ]
+    facts = [("jets that trained", data.get("n_training", data.get("n_train")))]
+    facts += [("jets that decided when to stop", data.get("n_validation"))]
+    facts += [("inputs that they lack", ", ".join(data.get("missing_inputs", ())) or None)]
+    text = _table(("data", "jets", "digest"), rows)
+    text += "\n" + _table(
+        ("", ""), [(n, f"{v:,}" if isinstance(v, int) else str(v)) for n, v in facts if v is not None]
+    )
+    notes = [note.replace(str(s["name"]), _shown(s["name"])) for note in data.get("notes", ()) for s in run.sources[:1]]
+    return text + ("\n" + "".join(f"* {note}\n" for note in notes) if notes else "")
+
+
+def _training(run: _Run, folder: Path) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in run.training.get("versions", {}).items())
+    recipe = run.recipe.strip()
+    for name in (*(source["name"] for source in run.sources), str(run.base)):
+        # Where files lay on the machine that trained is nobody's business.
+        recipe = recipe.replace(json.dumps(name), json.dumps(_shown(name)))
+    picture = "![loss over steps](training.png)\n\n" if (folder / "training.png").exists() else ""
+    what = versions or f"hepfm {__version__}"
+    return f"With {what}; this is the recipe:\n\n```toml\n{recipe}\n```\n\n{picture}".rstrip() + "\n"
+
+
+def _is_published(name: str) -> bool:
+    """Whether a name is one of the Hub, and not a path."""
+    return is_repo_id(name) and not Path(name).exists()
+
+
+def _shown(name: str) -> str:
+    """A name of the Hub, or the last part of a path."""
+    return name if _is_published(name) else Path(name).name
+
+
+def _with_error(measured: Mapping[str, float | None] | None) -> str:
+    if measured is None or measured["value"] is None:
+        return "" if measured is None else "no background left"
+    return f"{measured['value']:.4g}" + ("" if not measured["error"] else f" ± {measured['error']:.2g}")
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    # A bar in a cell would end it.
+    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
