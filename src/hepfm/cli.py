@@ -11,6 +11,10 @@ import click
 
 from hepfm import __version__
 from hepfm.arguments import Positive, Whole
+from hepfm.commands.evaluate import evaluate
+from hepfm.commands.finetune import finetune
+from hepfm.commands.predict import predict
+from hepfm.commands.study import study
 from hepfm.errors import HepfmError, InputError
 
 if TYPE_CHECKING:
@@ -545,6 +549,9 @@ def _entry(name: str, description: str, source: str = "", **lists: tuple[str, ..
 _catalogue("processes", _processes)
 _catalogue("variations", _variations)
 _catalogue("detectors", _detectors)
+
+for _command in (finetune, predict, evaluate, study):
+    cli.add_command(_command)
 
 
 if __name__ == "__main__":

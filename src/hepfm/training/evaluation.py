@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ class Question:
     n_jets: int = 0
     n_bootstrap: int = 50
 
+    def limited(self, n_jets: int) -> "Question":
+        """The same of about so many jets of each variation."""
+        return replace(self, n_jets=n_jets)
+
 
 @dataclass(frozen=True, eq=False)
 class Scored:
@@ -64,13 +68,21 @@ class Scored:
     n_unknown: int
 
 
-def evaluate(tagger: Tagger, dataset: Dataset, question: Question, *, report: Progress | None = None) -> dict[str, Any]:
+def evaluate(
+    tagger: Tagger,
+    dataset: Dataset,
+    question: Question,
+    *,
+    described: dict[str, Any] | None = None,
+    report: Progress | None = None,
+) -> dict[str, Any]:
     """Score jets and compare with the truth.
 
     Args:
         tagger: the network.
         dataset: jets with labels.
         question: which jets, and what is signal.
+        described: what to say of the data; by default what `describe_data` finds.
         report: told how it proceeds.
 
     Returns:
@@ -93,7 +105,8 @@ def evaluate(tagger: Tagger, dataset: Dataset, question: Question, *, report: Pr
         msg = f"{where}: no jet whose {question.label} is a {wanted}. Name another split (--split all) or label."
         raise InputError(msg)
     found: dict[str, Any] = {
-        "data": describe_data(dataset),
+        "data": described or describe_data(dataset),
+        "question": asdict(question),
         "split": question.split or "all",
         "label": question.label,
         "classes": list(truth_names),
@@ -118,6 +131,71 @@ def write_evaluation(found: dict[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / EVALUATION, (json.dumps(found, indent=1) + "\n").encode())
     return folder / EVALUATION
+
+
+def headline(found: dict[str, Any]) -> str:
+    """An evaluation in one sentence."""
+    where = f"{found['n_jets']:,} jets ({found['split']}): "
+    if "bias" in found:
+        return where + f"bias {_number(found['bias'])}, resolution {found['resolution']:.4g}"
+    facts = [f"accuracy {_number(found['accuracy'])}"] if "accuracy" in found else []
+    return where + ", ".join([*facts, *([f"AUC {found['auc']:.4f}"] if found["auc"] is not None else [])])
+
+
+def report_lines(found: dict[str, Any]) -> list[str]:
+    """An evaluation in lines for people."""
+    lines = [headline(found)]
+    if found["n_left_out"]:
+        lines.append(f"left out: {found['n_left_out']:,} jets of no class of the tagger")
+    for name, by_efficiency in found.get("rejection", {}).items():
+        area = found["auc_against_background"][name]
+        values = ", ".join(f"{_number(r)} at {e}" for e, r in by_efficiency.items())
+        lines.append(f"{name} against {'+'.join(found['background'])}: AUC {_number(area)}, rejection {values}")
+    robustness = found.get("robustness", {})
+    for variation, by_class in robustness.get("variations", {}).items():
+        known = {name: d for name, d in by_class.items() if d is not None}
+        distances = ", ".join(
+            f"{name} {_distance(d['wasserstein'])} / {_distance(d['jensen_shannon'])}" for name, d in known.items()
+        )
+        lines.append(
+            f"{variation} to {robustness['nominal']}, Wasserstein / Jensen-Shannon: {distances or 'too few jets'}"
+        )
+    for name, spread in robustness.get("spread", {}).items():
+        if spread is not None:
+            lines.append(
+                f"score of {name}: spread over the views of a jet {spread['value']:.3g}, "
+                f"{spread['relative']:.2f} of that over jets"
+            )
+    return lines
+
+
+def _distance(measured: dict[str, float | None]) -> str:
+    by_chance = measured["by_chance"]
+    return _number(measured) + ("" if by_chance is None else f" ({by_chance:.2g} by chance)")
+
+
+def _number(measured: dict[str, float | None]) -> str:
+    value, error = measured["value"], measured["error"]
+    if value is None:
+        return "no background left"
+    if not error:
+        return f"{value:.3g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def default_split(dataset: Dataset, trained_on: Sequence[str]) -> str | None:
+    """Which split to test on if nobody says: "test" where the jets, or their events, may have been trained on.
+
+    Args:
+        dataset: to test on.
+        trained_on: digests of the data that a network was trained on.
+
+    Returns:
+        "test"; or None, which stands for all jets.
+    """
+    knows_events = Source(dataset, None).knows_events
+    return "test" if knows_events or describe_data(dataset)["digest"] in trained_on else None
 
 
 def background_of(classes: Sequence[str]) -> tuple[str, ...]:

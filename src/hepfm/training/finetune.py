@@ -147,6 +147,11 @@ class TrainingJets:
         self._kept: dict[int, tuple[NDArray[np.int64], JetTable]] = {}
 
     @property
+    def is_kept(self) -> bool:
+        """Whether jets are in memory already."""
+        return bool(self._kept)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns that all sources have."""
         first, *others = (source.dataset.columns for source in self.sources)

@@ -1,7 +1,7 @@
 """How much a tagger's score depends on the simulation: distances between views, and the spread of one jet's views."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.training.metrics import Measured, event_bootstrap, jensen_shannon, spread_over_views, wasserstein
+
+_Floats = NDArray[np.float64]
 
 N_BINS = 50
 """Of the histograms whose Jensen-Shannon distance is taken."""
@@ -51,7 +53,8 @@ def compare_views(
 
     Returns:
         `nominal`; `variations`, by name and class the Wasserstein and Jensen-Shannon distance of scores, each with its
-        error; `spread`, by class how much scores differ between views of a jet, alone and in multiples of how much they
+        error, and what it would be by chance if the variation changed nothing: distances of finite samples are never
+        zero; `spread`, by class how much scores differ between views of a jet, alone and in multiples of how much they
         differ between jets; `histograms`, `edges` and by variation and class the counts.
     """
     nominal, *others = views
@@ -105,9 +108,31 @@ def _distances(
 
     once = np.ones(len(events), np.int64)
     return {
-        name: asdict(Measured(distance(once), event_bootstrap(events, distance, n_bootstrap, seed)))
-        for name, distance in (("wasserstein", moved), ("jensen_shannon", differ))
+        name: {
+            **asdict(Measured(distance(once), event_bootstrap(events, distance, n_bootstrap, seed))),
+            "by_chance": _by_chance(nominal, other, plain, n_bootstrap, seed),
+        }
+        for name, distance, plain in (
+            ("wasserstein", moved, wasserstein),
+            ("jensen_shannon", differ, lambda one, two: jensen_shannon(_histogram(one, edges), _histogram(two, edges))),
+        )
     }
+
+
+def _by_chance(
+    nominal: View, other: View, distance: Callable[[_Floats, _Floats], float], n_samples: int, seed: int
+) -> float:
+    """Mean distance after the two views of events have been swapped at random: what is left is statistics."""
+    score = np.concatenate([nominal.score, other.score])
+    events = np.unique(np.concatenate([nominal.events, other.events]), return_inverse=True)[1]
+    is_nominal = np.arange(len(score)) < len(nominal.score)
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_samples):
+        is_first = is_nominal ^ (rng.random(int(events.max()) + 1) < 0.5)[events]
+        if is_first.any() and not is_first.all():
+            found.append(distance(score[is_first], score[~is_first]))
+    return float(np.mean(found)) if found else math.nan
 
 
 def _spread(views: list[View]) -> dict[str, float | int] | None:

@@ -59,6 +59,11 @@ class Tagger:
         return cls(model, int(how.get("n_constituents", cls.n_constituents)), tuple(missing))
 
     @property
+    def label(self) -> str:
+        """The column of jets that it learned."""
+        return str(getattr(self.model.config, FINETUNING, {}).get("label", "jet_label"))
+
+    @property
     def digests(self) -> tuple[str, ...]:
         """Of the data that it was made from."""
         return tuple(getattr(self.model.config, FINETUNING, {}).get("data", ()))

@@ -1,0 +1,319 @@
+"""How many labels a pre-trained network saves: taggers fine-tuned with few and many labels, and from scratch."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hepfm.atomic import write_whole
+from hepfm.dataset import Dataset
+from hepfm.errors import InputError
+from hepfm.inputs import columns_for
+from hepfm.models import AutoModel
+from hepfm.opening import open as open_jets
+from hepfm.schema import unknown_name
+from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, write_evaluation
+from hepfm.training.finetune import Finetuning, Mode, TrainingJets, finetune
+from hepfm.training.hashing import unit_hash
+from hepfm.training.labels import Chosen, Labels, choose
+from hepfm.training.memory import in_memory
+from hepfm.training.origin import describe_data
+from hepfm.training.recipes import write_recipe
+from hepfm.training.run import ORIGIN, RECIPE
+from hepfm.training.scoring import Tagger, inputs_of
+from hepfm.training.source import Source, first_variation
+
+STUDY, TABLE = "study.json", "study.md"
+MODES: tuple[Mode, ...] = ("scratch", "frozen", "full")
+_TEST_SEED = 2**34
+
+Progress = Callable[[str, int, int], None]
+"""Told the name of a run, the runs done, and the runs in all."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        checkpoints: names or folders of backbones.
+        data: labelled jets; training takes some of its training split.
+        labels: numbers of labelled jets, those for validation among them.
+        n_seeds: trainings of each kind, each with other labels and other new weights.
+        modes: of fine-tuning. "scratch" trains each different architecture once.
+        column: of jets, that holds the classes.
+        classes: names of those to tell apart; all if empty. Classes that a backbone never saw make a study of unseen
+            classes.
+        test_data: jets to test on, if not the test split of `data`: another simulation.
+        signal_fractions: for weak supervision: shares of signal in a sample that is told from pure background;
+            `classes` are then background and signal.
+        n_test: test jets, about.
+        columns: column map of a table.
+        allow_missing: whether jets may lack inputs.
+        n_epochs: times each labelled jet is seen; None for what is recommended.
+        patience: epochs without a smaller validation loss after which a training stops.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: str
+    labels: tuple[int, ...] = (100, 1_000, 10_000)
+    n_seeds: int = 3
+    modes: tuple[Mode, ...] = MODES
+    column: str = "jet_label"
+    classes: tuple[str, ...] = ()
+    test_data: str | None = None
+    signal_fractions: tuple[float, ...] = ()
+    n_test: int = 20_000
+    columns: str | None = None
+    allow_missing: bool = False
+    n_epochs: int | None = None
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        """Check what is compared.
+
+        Raises:
+            InputError: nothing to compare, or an unknown mode.
+        """
+        for mode in self.modes:
+            if mode not in MODES:
+                raise InputError(unknown_name("mode", mode, MODES))
+        if not (self.checkpoints and self.labels and self.modes) or min(*self.labels, self.n_seeds, self.n_test) < 1:
+            msg = "a study needs at least one checkpoint, number of labels, mode and seed."
+            raise InputError(msg)
+        if self.signal_fractions and len(self.classes) != 2:
+            msg = f"signal fractions need two classes, background and signal; got {', '.join(self.classes) or 'none'}."
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study: the network's name, and its recipe."""
+
+    network: str
+    recipe: Finetuning
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        labels = self.recipe.labels
+        parts = (self.network, self.recipe.mode, f"{labels.n_jets}")
+        fraction = (f"f{labels.signal_fraction:g}",) * bool(labels.signal_fraction)
+        return "-".join(part for part in (*parts, *fraction, f"s{self.recipe.seed}") if part)
+
+
+def plan(study: Study) -> tuple[Run, ...]:
+    """The trainings of a study, those with few labels first.
+
+    Raises:
+        InputError: there is no such checkpoint, or it is no backbone.
+    """
+    architectures = {name: _architecture(name) for name in study.checkpoints}
+    names = _short_names(study.checkpoints)
+    first_of: dict[str, str] = {}
+    for name, architecture in architectures.items():
+        first_of.setdefault(architecture, name)
+    runs = []
+    for n_jets in sorted(study.labels):
+        for fraction in study.signal_fractions or (0.0,):
+            for seed in range(1, study.n_seeds + 1):
+                for mode in study.modes:
+                    for name, architecture in architectures.items():
+                        if mode == "scratch" and first_of[architecture] != name:
+                            continue
+                        recipe = Finetuning(
+                            name,
+                            (study.data,),
+                            columns=study.columns,
+                            mode=mode,
+                            labels=Labels(study.column, study.classes, n_jets, signal_fraction=fraction),
+                            allow_missing=study.allow_missing,
+                            n_epochs=study.n_epochs,
+                            patience=study.patience,
+                            seed=seed,
+                        )
+                        alone = mode == "scratch" and len(first_of) == 1
+                        runs.append(Run("" if alone else names[name], recipe))
+    return tuple(runs)
+
+
+def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dict[str, Any]:
+    """Train and test whatever of a study is not finished, and write the table.
+
+    Args:
+        study: what is compared.
+        out: folder; `runs/` holds a folder a training. Finished trainings are not run again, an interrupted one goes
+            on.
+        report: told which training runs.
+
+    Returns:
+        What `study.json` holds: the study, and `rows`: network, mode, number of labels and signal fraction, with
+        mean, spread (standard deviation over seeds) and values of each measure.
+
+    Raises:
+        InputError: no such checkpoint, data or class, or fewer jets than labels wanted.
+        CampaignError: a folder holds another training of that name.
+        StorageError: a file cannot be written.
+    """
+    runs = plan(study)
+    jets = TrainingJets(runs[0].recipe)
+    chosen: dict[tuple[Labels, int], Chosen] = {}
+    for run in runs:
+        key = run.recipe.labels, run.recipe.seed
+        if key not in chosen:
+            chosen[key] = choose(jets.sources, key[0], regression=False, seed=key[1])
+    inputs = dict.fromkeys(i for name in study.checkpoints for i in inputs_of(AutoModel.from_pretrained(name)))
+    names = [c for c in columns_for(tuple(inputs)) if c in jets.columns]
+    test = _TestJets(study, tuple(inputs), jets.origin[0]["digest"])
+    found: list[tuple[Run, dict[str, Any]]] = []
+    for done, run in enumerate(runs):
+        if report is not None:
+            report(run.name, done, len(runs))
+        folder = out / "runs" / run.name
+        training = chosen[run.recipe.labels, run.recipe.seed]
+        recipe = run.recipe.resolved(int((~training.is_validation).sum()))
+        evaluation = _finished(folder, recipe, jets.origin, test)
+        if evaluation is None:
+            # Only now, for a study that is finished needs no jets.
+            if not jets.is_kept:
+                jets.keep(list(chosen.values()), names)
+            finetune(run.recipe, folder, jets=jets)
+            evaluation = test.evaluate(folder)
+        found.append((run, evaluation))
+        result = {"study": asdict(study), "test": test.described, "rows": list(_rows(found))}
+        write_whole(out / STUDY, (json.dumps(result, indent=1) + "\n").encode())
+        write_whole(out / TABLE, study_table(result).encode())
+    if report is not None:
+        report("", len(runs), len(runs))
+    return result
+
+
+class _TestJets:
+    """The jets that every network of a study is tested on."""
+
+    def __init__(self, study: Study, inputs: Sequence[str], digest: str) -> None:
+        self._dataset = open_jets(study.test_data or study.data, columns=study.columns)
+        self._study, self._inputs = study, inputs
+        self._loaded: Dataset | None = None
+        split = default_split(self._dataset, [digest])
+        self.described = {**describe_data(self._dataset), "split": split or "all", "n_wanted": study.n_test}
+        self._source = Source(self._dataset, split, first_variation(self._dataset))
+        weak = bool(study.signal_fractions)
+        self.question = Question(
+            label=study.column,
+            signal=study.classes[1:] if weak else (),
+            background=study.classes[:1] if weak else (),
+            split=None,
+        )
+
+    def evaluate(self, folder: Path) -> dict[str, Any]:
+        tagger = Tagger.load(str(folder), allow_missing=self._study.allow_missing)
+        if self._loaded is None:
+            self._loaded = self._load()
+        found = evaluate(tagger, self._loaded, self.question, described=self.described)
+        write_evaluation(found, folder)
+        return found
+
+    def _load(self) -> Dataset:
+        known = self._dataset.columns
+        names = [c for c in (*columns_for(tuple(self._inputs)), self._study.column, "event_id") if c in known]
+        events = self._source.events()
+        share = self._study.n_test / max(1, len(events))
+        places = np.flatnonzero(unit_hash(events, _TEST_SEED) < share)
+        return in_memory(self._source.read(tuple(dict.fromkeys(names)), places), self._dataset)
+
+
+def _finished(
+    folder: Path, recipe: Finetuning, origin: Sequence[dict[str, Any]], test: _TestJets
+) -> dict[str, Any] | None:
+    """The evaluation of a training that is finished, if it is the one that is wanted."""
+    paths = [folder / name for name in (EVALUATION, RECIPE, ORIGIN, "model.safetensors")]
+    if not all(path.exists() for path in paths):
+        return None
+    evaluation: dict[str, Any] = json.loads(paths[0].read_text(encoding="utf-8"))
+    sources = json.loads(paths[2].read_text(encoding="utf-8"))["data"].get("sources")
+    same = (
+        paths[1].read_text(encoding="utf-8") == write_recipe(recipe)
+        and sources == json.loads(json.dumps(list(origin)))
+        and evaluation.get("data") == json.loads(json.dumps(test.described))
+        and evaluation.get("question") == json.loads(json.dumps(asdict(test.question)))
+    )
+    return evaluation if same else None
+
+
+def _rows(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    groups: dict[tuple[str, str, int, float], list[dict[str, Any]]] = {}
+    for run, evaluation in found:
+        labels = run.recipe.labels
+        key = run.network, run.recipe.mode, labels.n_jets, labels.signal_fraction
+        groups.setdefault(key, []).append(evaluation)
+    for (network, mode, n_labels, fraction), evaluations in groups.items():
+        row: dict[str, Any] = {
+            "network": network,
+            "mode": mode,
+            "n_labels": n_labels,
+            "signal_fraction": fraction,
+            "n_runs": len(evaluations),
+        }
+        for name, of in _MEASURES.items():
+            values = [value for e in evaluations if (value := of(e)) is not None]
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            if values:
+                row[name] = {"mean": float(np.mean(values)), "spread": spread, "values": values}
+        yield row
+
+
+def _rejection(evaluation: dict[str, Any]) -> float | None:
+    """Geometric mean over the signal classes of background rejection at half of the signal."""
+    values = [r["0.5"]["value"] for r in evaluation["rejection"].values()]
+    if not values or None in values:
+        return None
+    return math.exp(float(np.mean(np.log(values))))
+
+
+_MEASURES: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "accuracy": lambda e: e["accuracy"]["value"] if "accuracy" in e else None,
+    "auc": lambda e: e["auc"],
+    "rejection_at_0.5": _rejection,
+}
+
+
+def study_table(result: dict[str, Any]) -> str:
+    """The rows of a study as a table in Markdown; ± is the standard deviation over seeds."""
+    weak = len({row["signal_fraction"] for row in result["rows"]}) > 1
+    measures = [name for name in _MEASURES if any(name in row for row in result["rows"])]
+    head = ["network", "mode", "labels", *["signal fraction"] * weak, *(m.replace("_", " ") for m in measures), "runs"]
+    lines = [head, ["---"] * len(head)]
+    for row in result["rows"]:
+        cells = [row["network"] or "-", row["mode"], f"{row['n_labels']:,}", *[f"{row['signal_fraction']:g}"] * weak]
+        lines.append([*cells, *(_cell(row.get(name)) for name in measures), str(row["n_runs"])])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(measured: dict[str, Any] | None) -> str:
+    if measured is None:
+        return ""
+    digits = 1 if measured["mean"] >= 10 else 3
+    spread = "" if measured["spread"] is None else f" ± {measured['spread']:.{digits}f}"
+    return f"{measured['mean']:.{digits}f}{spread}"
+
+
+def _architecture(name: str) -> str:
+    """What is the same for networks that only differ in their weights."""
+    config = AutoModel.from_pretrained(name).config.to_dict()
+    for key in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
+        config.pop(key, None)
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def _short_names(checkpoints: Sequence[str]) -> dict[str, str]:
+    """The last part of each name, or all of it where that is not unique."""
+    last = [Path(name).name for name in checkpoints]
+    return {
+        name: short if last.count(short) == 1 else name.strip("/.").replace("/", "_")
+        for name, short in zip(checkpoints, last, strict=True)
+    }
