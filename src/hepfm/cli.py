@@ -14,6 +14,7 @@ from hepfm.arguments import Positive, Whole
 from hepfm.commands.evaluate import evaluate
 from hepfm.commands.finetune import finetune
 from hepfm.commands.predict import predict
+from hepfm.commands.pretrain import pretrain
 from hepfm.commands.study import study
 from hepfm.errors import HepfmError, InputError
 
@@ -550,7 +551,7 @@ _catalogue("processes", _processes)
 _catalogue("variations", _variations)
 _catalogue("detectors", _detectors)
 
-for _command in (finetune, predict, evaluate, study):
+for _command in (pretrain, finetune, predict, evaluate, study):
     cli.add_command(_command)
 
 

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hepfm.models.configuration import EdgeConvConfig
 from hepfm.models.features import JetFeatures
+from hepfm.models.neighbours import largest_among, nearest
 from hepfm.models.strict import StrictModel
 
 
@@ -82,35 +83,7 @@ class DynamicEdgeConv(nn.Module):
         """
         width = nodes.shape[-1]
         own, others = self.layer.weight[:, :width] - self.layer.weight[:, width:], self.layer.weight[:, width:]
-        mine, theirs = functional.linear(nodes, torch.cat([own, others]), None).split(width, dim=-1)
+        mine, theirs = functional.linear(nodes, own), functional.linear(nodes, others)
         near, counts = nearest(nodes.detach(), mask, self.k)
-        n_jets, n_nodes, k = near.shape
-        rows = (torch.arange(n_jets, device=nodes.device)[:, None, None] * n_nodes + near).flatten()
-        gathered = theirs.reshape(-1, width).index_select(0, rows).view(n_jets, n_nodes, k, width)
-        if not bool(counts.all()):
-            gathered = gathered.masked_fill(~counts.unsqueeze(-1), -torch.inf)
-        largest = gathered.amax(2)
-        result: Tensor = functional.elu(mine + torch.where(mask.unsqueeze(-1), largest, 0.0) + self.layer.bias)
+        result: Tensor = functional.elu(mine + largest_among(theirs, near, counts) + self.layer.bias)
         return result
-
-
-@torch.no_grad()
-def nearest(nodes: Tensor, mask: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the nearest constituents of each one, itself among them.
-
-    Args:
-        nodes: shape (B, N, D).
-        mask: where there is a constituent, shape (B, N).
-        k: how many; all that there are in smaller jets.
-
-    Returns:
-        Indices of shape (B, N, min(k, N)), and which of them count, of the same shape.
-    """
-    # Distances less what is the same for all neighbours of a constituent; in full precision, whatever the network's.
-    with torch.autocast(nodes.device.type, enabled=False):
-        nodes = nodes if nodes.dtype == torch.float64 else nodes.float()
-        lengths = (nodes * nodes).sum(-1)
-        distances = torch.baddbmm(lengths.unsqueeze(1), nodes, nodes.transpose(1, 2), alpha=-2)
-    distances = distances.masked_fill(~mask.unsqueeze(1), torch.inf)
-    near, index = distances.topk(min(k, nodes.shape[1]), dim=-1, largest=False, sorted=False)
-    return index, near.isfinite()

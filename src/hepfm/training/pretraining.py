@@ -34,7 +34,6 @@ from hepfm.training.views import PairBatches, ViewPairs, alignment, first_length
 LABEL = "jet_label"
 
 _N_NORMALISATION = 20_000
-_ENCODE_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -193,41 +192,18 @@ class _Codes:
             self.tokenizer = ParticleTokenizer.from_pretrained(recipe.mpm.tokenizer)
             self.n_codes = self.tokenizer.n_codes
 
-    def of(self, table: JetTable, n_constituents: int) -> dict[str, NDArray[np.int32]]:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the tokenizer reads."""
+        return columns_for(self.tokenizer.inputs) if self.tokenizer is not None else ()
+
+    def of(self, table: JetTable) -> dict[str, NDArray[np.int32]]:
         """The codes of a table's constituents, shape (M,), under their name; nothing without a tokenizer."""
         if self.tokenizer is None:
             return {}
-        codes = encode(self.tokenizer, table, n_constituents)
+        codes: NDArray[np.int32] = self.tokenizer.encode(table).astype(np.int32)
         self.digest.update(codes.tobytes())
         return {CODES: codes}
-
-
-@torch.no_grad()
-def encode(tokenizer: Any, table: JetTable, n_constituents: int) -> NDArray[np.int32]:  # noqa: ANN401
-    """Token ids of a table's constituents.
-
-    Args:
-        tokenizer: a `hepfm.tokenizers.ParticleTokenizer`.
-        table: jets with M constituents.
-        n_constituents: of longer jets those of highest transverse momentum are encoded, the others have id 0.
-
-    Returns:
-        Shape (M,).
-
-    Raises:
-        InputError: the table lacks a column that the tokenizer takes.
-    """
-    jets = PaddedJets(table, tokenizer.config.inputs, n_constituents=n_constituents, trim=True)
-    codes = np.zeros(table.n_constituents, np.int32)
-    order = np.argsort(jets.lengths, kind="stable")
-    for start in range(0, len(order), _ENCODE_BATCH):
-        rows = order[start : start + _ENCODE_BATCH]
-        batch = jets.__getitems__(rows)
-        mask = batch["mask"].numpy()
-        ids = tokenizer.encode(batch["constituents"], batch["mask"]).cpu().numpy()
-        places = table.offsets[rows][:, np.newaxis] + np.arange(mask.shape[1])
-        codes[places[mask]] = ids[mask]
-    return codes
 
 
 class _Jets:
@@ -241,8 +217,9 @@ class _Jets:
         variations = data.variations or dataset.variations
         in_pairs = "rs3l" in recipe.objective
         n_jets = data.n_jets if split == "train" else data.n_validation
-        table = _read(dataset, columns_for(inputs), split, variations, n_jets, with_identity=in_pairs)
-        further = codes.of(table, data.n_constituents)
+        columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns)))
+        table = _read(dataset, columns, split, variations, n_jets, with_identity=in_pairs)
+        further = codes.of(table)
         self.padded = PaddedJets(
             table, inputs, n_constituents=data.n_constituents, trim=True, allow_missing=True, further=further
         )
