@@ -42,9 +42,9 @@ INGREDIENTS = MappingProxyType(
 """What a map can name besides the schema's columns, of which these then follow; with their units."""
 
 _DERIVED = ("variation", "process", "jet_nparticles")
-_SECTIONS = ("name", "source", "table", "notes", "constituents", "jets", "further")
-_OPTIONS = ("column", "unit", "scale", "missing", "classes", "file")
-_UNITS = {
+KEYS = ("name", "source", "table", "notes", "constituents", "jets", "further")
+OPTIONS = ("column", "unit", "scale", "missing", "classes", "file")
+UNITS = {
     "GeV": {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3},
     "mm": {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3},
     "rad": {"rad": 1.0},
@@ -121,7 +121,7 @@ def read_map(columns: str | Path) -> ColumnMap:
             msg = f"{unknown_name('column map', str(columns), MAPS)} Or give the path of a TOML file."
             raise InputError(msg)
     read = read_toml(path)
-    _known(where, "key", read, _SECTIONS)
+    _known(where, "key", read, KEYS)
     for section in ("constituents", "jets", "further"):
         if not isinstance(read.get(section, {}), dict):
             msg = f"{where}: {section!r} must be a table, [{section}]"
@@ -174,7 +174,7 @@ def _expression(where: str, name: str, given: object) -> Expression:
     if not isinstance(options, dict):
         msg = f"{where}: {name!r} must be the name of a column, a number or a table {{ column = ... }}, got {given!r}"
         raise InputError(msg)
-    allowed = [option for option in _OPTIONS if name == "jet_label" or option not in ("classes", "file")]
+    allowed = [option for option in OPTIONS if name == "jet_label" or option not in ("classes", "file")]
     _known(where, f"option of {name!r}", options, allowed)
     column = options.get("column")
     if not isinstance(column, str) or not column:
@@ -186,7 +186,7 @@ def _expression(where: str, name: str, given: object) -> Expression:
             raise InputError(msg)
     scale = float(options.get("scale", 1.0))
     if "unit" in options:
-        units = _UNITS.get(COLUMNS[name].unit if name in COLUMNS else INGREDIENTS.get(name, ""), {})
+        units = UNITS.get(COLUMNS[name].unit if name in COLUMNS else INGREDIENTS.get(name, ""), {})
         _known(where, f"unit of {name!r}", [str(options["unit"])], units)
         scale *= units[str(options["unit"])]
     match = _FEATURE.fullmatch(column)
