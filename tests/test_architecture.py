@@ -28,7 +28,9 @@ LAYERS = (
     ("dataset",),
     ("opening",),
     ("networks",),
-    ("resim", "tokenizers", "models"),
+    ("resim", "models"),
+    # Loads strictly and finds networks by name as models do, with the same code.
+    ("tokenizers",),
     ("training", "cards", "terminal", "arguments"),
     ("publishing", "exporting"),
     ("commands",),

@@ -1,0 +1,134 @@
+"""Continuous vectors to ids and back: the quantisers of vector-quantize-pytorch behind one interface."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from vector_quantize_pytorch import FSQ, ResidualVQ, VectorQuantize
+
+from hepfm.tokenizers.configuration import TokenizerSettings
+
+# Vectors that the codes' K-means start looks at, for each code.
+_START_SAMPLES = 64
+_START_ROUNDS = 20
+
+
+class Quantiser(nn.Module):
+    """Gives each vector an id, and each id a vector. In training the codes follow the data."""
+
+    dimensions: int
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise.
+
+        Args:
+            vectors: shape (M, d), float32.
+
+        Returns:
+            What stands for them, shape (M, d), through which gradients pass; ids, int64 of shape (M,); and the loss
+            that keeps vectors close to their codes.
+        """
+        raise NotImplementedError
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """Vectors of ids: (M,) to (M, d)."""
+        raise NotImplementedError
+
+    def start(self, vectors: Tensor) -> None:
+        """Place the codes on vectors as they are before training, shape (M, d)."""
+
+
+class _CodebookQuantiser(Quantiser):
+    """One codebook whose codes follow the mean of what they stand for."""
+
+    def __init__(self, settings: TokenizerSettings) -> None:
+        super().__init__()
+        self.dimensions = settings.latent
+        self.codes = VectorQuantize(codebook_size=settings.n_codes, **_options(settings))
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quantised, ids, loss = self.codes(vectors.unsqueeze(0))
+        return quantised.squeeze(0), ids.squeeze(0), loss.sum()
+
+    def decode(self, ids: Tensor) -> Tensor:
+        vectors: Tensor = self.codes.get_codes_from_indices(ids)
+        return vectors
+
+    @torch.no_grad()
+    def start(self, vectors: Tensor) -> None:
+        self.train()
+        self.codes(_some(vectors, self.codes.codebook_size).unsqueeze(0))
+
+
+class _ResidualQuantiser(Quantiser):
+    """Several codebooks, each for what is left over by the one before; their codes make one id."""
+
+    places: Tensor
+
+    def __init__(self, settings: TokenizerSettings) -> None:
+        super().__init__()
+        self.dimensions = settings.latent
+        self.codes = ResidualVQ(
+            num_quantizers=settings.stages, codebook_size=settings.stage_codes, **_options(settings)
+        )
+        places = torch.tensor([settings.stage_codes**stage for stage in range(settings.stages)])
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quantised, parts, loss = self.codes(vectors.unsqueeze(0))
+        return quantised.squeeze(0), (parts.squeeze(0) * self.places).sum(-1), loss.sum()
+
+    def decode(self, ids: Tensor) -> Tensor:
+        parts = ids.unsqueeze(-1) // self.places % self.codes.codebook_size
+        vectors: Tensor = self.codes.get_output_from_indices(parts.unsqueeze(0)).squeeze(0)
+        return vectors
+
+    @torch.no_grad()
+    def start(self, vectors: Tensor) -> None:
+        self.train()
+        self.codes(_some(vectors, self.codes.codebook_size).unsqueeze(0))
+
+
+class _GridQuantiser(Quantiser):
+    """Finite scalar quantisation (arXiv:2309.15505): a fixed grid, which the encoder learns to fill."""
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.dimensions = len(levels)
+        self.codes = FSQ(list(levels))
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quantised, ids = self.codes(vectors.unsqueeze(0))
+        return quantised.squeeze(0), ids.squeeze(0).long(), vectors.new_zeros(())
+
+    def decode(self, ids: Tensor) -> Tensor:
+        vectors: Tensor = self.codes.indices_to_codes(ids.unsqueeze(0)).squeeze(0)
+        return vectors
+
+
+def make_quantiser(settings: TokenizerSettings) -> Quantiser:
+    """Make the quantiser that settings name; K-means has none, being one."""
+    match settings.quantiser:
+        case "fsq":
+            return _GridQuantiser(settings.levels)
+        case "residual":
+            return _ResidualQuantiser(settings)
+        case _:
+            return _CodebookQuantiser(settings)
+
+
+def _options(settings: TokenizerSettings) -> dict[str, object]:
+    return {
+        "dim": settings.latent,
+        "decay": settings.decay,
+        "commitment_weight": settings.commitment,
+        "kmeans_init": True,
+        "kmeans_iters": _START_ROUNDS,
+        "threshold_ema_dead_code": settings.dead_below,
+        "use_cosine_sim": settings.quantiser == "cosine",
+        "rotation_trick": settings.rotation,
+    }
+
+
+def _some(vectors: Tensor, n_codes: int) -> Tensor:
+    return vectors[torch.randperm(len(vectors))[: n_codes * _START_SAMPLES]]
