@@ -122,7 +122,7 @@ def test_what_a_format_cannot_carry_is_what_the_export_says():
 
 
 def test_the_columns_that_a_map_can_name_are_all_explained():
-    from hepfm.formats.map_language import INGREDIENTS, OPTIONS, KEYS, UNITS
+    from hepfm.formats.map_language import INGREDIENTS, KEYS, OPTIONS, UNITS
 
     text = SECTIONS["Any other table"]
     words = set(re.findall(r"[\w]+", text))

@@ -43,12 +43,18 @@ INGREDIENTS = MappingProxyType(
 
 _DERIVED = ("variation", "process", "jet_nparticles")
 KEYS = ("name", "source", "table", "notes", "constituents", "jets", "further")
+"""What a map can have at its top."""
+
 OPTIONS = ("column", "unit", "scale", "missing", "classes", "file")
+"""What can be said of a column besides its name."""
+
 UNITS = {
     "GeV": {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3},
     "mm": {"um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3},
     "rad": {"rad": 1.0},
 }
+"""Factors of the units that a column may have, by the schema's unit."""
+
 _FEATURE = re.compile(r"(?P<column>.+?)\s*\[\s*\.\.\.\s*,\s*(?P<feature>-?\d+)\s*\]")
 
 
