@@ -91,7 +91,8 @@ def write_report(
         title = "One jet, all its views" if seen.gallery.has_views else "Jets"
         sections["Jets"] = Template(template("viewer.html")).substitute(title=title, text=text)
     sections |= _sections(facts, seen)
-    sections["About this page"] = section("about", "About this page", *map(prose, (*left_out, *dataset.notes)))
+    if remarks := (*left_out, *dataset.notes):
+        sections["About this page"] = section("about", "About this page", *map(prose, remarks))
     frame = seen.gallery.frame(facts.campaign.selection.radius if facts else None)
     kinds = [{"name": name, "colour": colour} for name, colour in KINDS.values()]
     data = {
