@@ -5,7 +5,7 @@
 
 The jets of the campaign are repeated, as in reading.py, until there are --jets of them in shards of a thousand,
 recorded as a run records them. That stand-in is converted (`hepfm.publishing.stage`) and sent
-(`hepfm.hub.publish_folder`) to the loopback Hub of the tests, which runs in a process of its own and keeps digests only.
+(`hepfm.hub.publish_folder`) to the loopback Hub of the tests, which runs in a process of its own and keeps digests.
 Each step is a process whose peak memory is measured (on Linux). What looks for damage, `hepfm-data check`, is not part
 of it: repeated events are damage. The Hub itself takes uploads by Xet, which cannot be measured without it.
 """
