@@ -31,7 +31,7 @@ def test_published_campaign_is_one_commit_with_a_version_and_a_second_run_sends_
     assert list(repository.tags.values()) == [first["commit"]]
     assert set(first["new"]) == set(second["unchanged"]) == set(repository.tree()) - {".gitattributes"}
     assert second["new"] == {}
-    assert hub.count("PUT", "/storage/") == sent == sum(name.endswith(".parquet") for name in first["new"])
+    assert hub.count("PUT", "/storage/") == sent == sum(name.endswith((".parquet", ".png")) for name in first["new"])
     assert hub.count("POST", "/commit/") == 1
 
 
