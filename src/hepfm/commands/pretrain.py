@@ -10,7 +10,7 @@ from hepfm.arguments import Whole
 from hepfm.commands.options import Names, columns_option, examples, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _MOST = 10**9
 
@@ -88,7 +88,7 @@ def pretrain(
     click.echo(f"hepfm-data finetune {folder} DATA --label jet_label")
 
 
-def _last(metrics: "list[Mapping[str, float]]") -> dict[str, float]:
+def _last(metrics: "Sequence[Mapping[str, float]]") -> dict[str, float]:
     """What was measured on the validation split at the end."""
     evaluations = [entry for entry in metrics if "validation_loss" in entry]
     return {name: value for name, value in evaluations[-1].items() if name != "step"} if evaluations else {}

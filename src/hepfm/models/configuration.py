@@ -69,10 +69,11 @@ class JetConfig(PretrainedConfig):
             InputError: an unknown name, or an impossible size.
         """
         super().__post_init__(**more)
-        self.inputs, self.derived = list(check_inputs(self.inputs)), list(check_derived(self.derived, self.inputs))
+        self.inputs = list(check_inputs(self.inputs))
         if PT not in self.inputs:
             msg = f"a backbone needs the momenta of constituents: add {PT!r} to its inputs, {', '.join(self.inputs)}."
             raise InputError(msg)
+        self.derived = list(check_derived(self.derived, self.inputs))
         if self.head not in ("attention", "pooled"):
             raise InputError(unknown_name("head", self.head, ("attention", "pooled")))
         for name in ("dropout", "head_dropout"):
@@ -82,8 +83,8 @@ class JetConfig(PretrainedConfig):
         for name, largest in _LIMITS.items():
             value = getattr(self, name, 1)
             least = 0 if name in ("depth", "n_registers", "head_width") else 1
-            if not least <= value <= largest:
-                msg = f"{name} of a network must lie between {least} and {largest:,}, got {value:,}"
+            if not isinstance(value, int) or not least <= value <= largest:
+                msg = f"{name} of a network must lie between {least} and {largest:,}, got {value!r}"
                 raise InputError(msg)
         if len(self.id2label or ()) > _MOST_LABELS:
             msg = f"a classifier has at most {_MOST_LABELS:,} classes, got {len(self.id2label or ()):,}"

@@ -133,7 +133,11 @@ class StrictModel(PreTrainedModel):
         if not isinstance(config, PretrainedConfig):
             kind = cls.config_class or PretrainedConfig
             check_folder(folder, (kind.model_type,))
-            config = kind.from_pretrained(folder)
+            try:
+                config = kind.from_pretrained(folder)
+            except (TypeError, ValueError, AttributeError) as error:
+                msg = f"{folder / CONFIG}: describes no network ({' '.join(str(error).split())}). Get the file again."
+                raise InputError(msg) from error
         check_folder(folder, (config.model_type,))
         cls._check_fit(config, folder)
         with quiet():
@@ -144,6 +148,11 @@ class StrictModel(PreTrainedModel):
                 msg = f"{folder}: weight {name!r} has values that are no numbers (NaN or infinite). Get the file again."
                 raise InputError(msg)
         return loaded
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Write config.json and model.safetensors; arguments as of `transformers.PreTrainedModel.save_pretrained`."""
+        with quiet():
+            return super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def _check_fit(cls, config: PretrainedConfig, folder: Path) -> None:
