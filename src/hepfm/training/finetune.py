@@ -58,6 +58,7 @@ class Finetuning:
         weight_decay: AdamW's.
         dropout: of the backbone.
         precision: of matrix products.
+        save_every: steps between checkpoints, which an interrupted training goes on from.
         seed: of the choice of labels, new weights, batches and augmentation.
     """
 
@@ -79,6 +80,7 @@ class Finetuning:
     weight_decay: float | None = None
     dropout: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    save_every: int = 500
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -93,7 +95,7 @@ class Finetuning:
         if (len(self.data) == 2 or self.labels.signal_fraction) and self.task == "regression":
             msg = "mixed samples are told apart by classification; leave --task regression out."
             raise InputError(msg)
-        for name in ("n_epochs", "batch_size", "n_constituents"):
+        for name in ("n_epochs", "batch_size", "n_constituents", "save_every"):
             if (value := getattr(self, name)) is not None and value < 1:
                 msg = f"{name} must be at least 1, got {value}"
                 raise InputError(msg)
@@ -307,6 +309,7 @@ def _optimisation(recipe: Finetuning, n_training: int, n_validation: int) -> Opt
         clip=1.0,
         precision=recipe.precision,
         seed=recipe.seed,
+        save_every=recipe.save_every,
         evaluate_every=an_epoch if n_validation else 0,
     )
 

@@ -85,7 +85,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
     """
     out.mkdir(parents=True, exist_ok=True)
     if is_leader():
-        _claim(training, out)
+        claim(training, out)
     if (out / "model.safetensors").exists():
         return
     with _no_bars():
@@ -155,14 +155,15 @@ def _last_checkpoint(out: Path) -> str | None:
     return str(max(numbered)[1]) if numbered else None
 
 
-def _claim(training: Training, out: Path) -> None:
+def claim(training: Training, out: Path) -> None:
     """Write down what is trained, or compare with what is written there."""
     recipe = write_recipe(training.recipe)
     origin = json.loads(json.dumps({"data": training.data}))
     if (out / RECIPE).exists() and (out / ORIGIN).exists():
-        differs = "recipe" if (out / RECIPE).read_text(encoding="utf-8") != recipe else None
-        if json.loads((out / ORIGIN).read_text(encoding="utf-8"))["data"] != origin["data"]:
-            differs = "data"
+        # Another recipe may well choose other jets: it is the reason, then.
+        differs = "data" if json.loads((out / ORIGIN).read_text(encoding="utf-8"))["data"] != origin["data"] else None
+        if (out / RECIPE).read_text(encoding="utf-8") != recipe:
+            differs = "recipe"
         if differs:
             msg = f"{out}: holds a training with other {differs}. Choose another folder, or delete this one."
             raise CampaignError(msg)

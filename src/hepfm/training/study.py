@@ -262,7 +262,8 @@ def _rows(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any
         for name, of in _MEASURES.items():
             values = [value for e in evaluations if (value := of(e)) is not None]
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            if values:
+            # A mean over some runs only would be of the lucky ones.
+            if len(values) == len(evaluations):
                 row[name] = {"mean": float(np.mean(values)), "spread": spread, "values": values}
         yield row
 

@@ -1,0 +1,239 @@
+import json
+import re
+import shlex
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from huggingface_hub import ModelCard
+from PIL import Image
+from toy_jets import tiny_backbone, toys, write_toys
+
+import hepfm
+from hepfm import cli
+from hepfm.cards import model_card as module
+from hepfm.cards.model_card import write_evaluation_figures, write_model_card
+from hepfm.cards.model_figures import draw_confusion, draw_roc, draw_scores, draw_study, draw_training
+from hepfm.errors import InputError
+from hepfm.training.evaluation import Question, evaluate, write_evaluation
+from hepfm.training.finetune import Finetuning, finetune
+from hepfm.training.labels import Labels
+from hepfm.training.run import read_metrics
+from hepfm.training.scoring import Tagger
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A fine-tuned network on toys under two variations, evaluated, with its card."""
+    folder = tmp_path_factory.mktemp("secret-place")
+    data = write_toys(folder / "toys.parquet", toys(), toys(variation="stretched", stretch=1.5))
+    backbone = tiny_backbone(folder / "backbone")
+    recipe = Finetuning(str(backbone), (str(data),), n_epochs=4, batch_size=32, learning_rate=2e-3)
+    done = finetune(recipe, folder / "tagger")
+    found = evaluate(Tagger(done.model), hepfm.open(data), Question(split=None, n_bootstrap=5))
+    write_evaluation(found, folder / "tagger")
+    write_model_card(folder / "tagger")
+    return folder / "tagger"
+
+
+@pytest.fixture(scope="module")
+def card(run):
+    return (run / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def evaluation(run):
+    return json.loads((run / "evaluation.json").read_text())
+
+
+def blocks(card, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+
+
+def test_the_front_matter_is_what_the_hub_reads(card):
+    data = ModelCard(card).data
+    assert data.library_name == "transformers"
+    assert data.license == "cc-by-4.0"
+    assert {"physics", "jets", "hepfm"} <= set(data.tags)
+    results = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert results.keys() == {"accuracy", "roc_auc"}
+
+
+def test_the_results_in_the_front_matter_are_the_evaluations(card, evaluation):
+    front = yaml.safe_load(card.split("---\n")[1])
+    metrics = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
+    assert metrics == {"accuracy": evaluation["accuracy"]["value"], "roc_auc": evaluation["auc"]}
+
+
+def test_names_of_the_hub_become_links_and_paths_do_not(tmp_path, run):
+    for name in ("config.json", "recipe.toml", "training.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    training = json.loads((tmp_path / "training.json").read_text())
+    assert "datasets" not in yaml.safe_load((run / "README.md").read_text().split("---\n")[1])
+    training["data"]["sources"][0]["name"] = "hepfm/resim-jets"
+    (tmp_path / "training.json").write_text(json.dumps(training))
+    recipe = (tmp_path / "recipe.toml").read_text()
+    (tmp_path / "recipe.toml").write_text(re.sub(r'checkpoint = ".*"', 'checkpoint = "hepfm/mpm-tiny"', recipe))
+    front = yaml.safe_load(write_model_card(tmp_path).path.read_text().split("---\n")[1])
+    assert front["datasets"] == ["hepfm/resim-jets"]
+    assert front["base_model"] == "hepfm/mpm-tiny"
+
+
+def test_the_card_does_not_say_where_files_lay(card):
+    assert "secret-place" not in card
+
+
+def execute(code, folder, monkeypatch, capsys):
+    """Run Python as a reader would, in the folder above the network's, and give what it prints."""
+    monkeypatch.chdir(folder)
+    exec(compile(code, "card", "exec"), {"__name__": "card"})
+    return capsys.readouterr().out
+
+
+def test_the_code_of_the_card_runs(card, run, monkeypatch, capsys):
+    (code,) = blocks(card, "python")
+    assert execute(code, run.parent, monkeypatch, capsys) == "{0: 'QCD', 1: 'Hbb'} torch.Size([2, 2])\n"
+
+
+def test_the_command_of_the_card_runs(card, run, monkeypatch):
+    (command,) = blocks(card, "bash")
+    monkeypatch.chdir(run.parent)
+    program, *words = shlex.split(command.replace("my_jets.root", "toys.parquet"))
+    assert program == "hepfm-data"
+    CliRunner().invoke(cli.cli, words, catch_exceptions=False)
+    assert (run.parent / "scores.parquet").exists()
+
+
+def test_the_card_has_the_recipe_the_digest_and_the_figures(card, run):
+    training = json.loads((run / "training.json").read_text())
+    assert training["data"]["sources"][0]["digest"] in card
+    assert 'checkpoint = "backbone"' in blocks(card, "toml")[0]
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", card)
+    assert pictures == ["roc.png", "confusion.png", "scores.png", "training.png"]
+    for name in pictures:
+        with Image.open(run / name) as image:
+            assert min(image.size) > 300
+
+
+def test_the_card_has_every_section(card):
+    sections = ["Use", "What it is worth", "Data", "Training", "Limits", "Licence", "Citation"]
+    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == sections
+
+
+def test_a_card_without_evaluation_promises_nothing(run, tmp_path):
+    for name in ("config.json", "recipe.toml", "training.json", "metrics.jsonl"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    text = write_model_card(tmp_path).path.read_text()
+    assert "What it is worth" not in text
+    assert "model-index" not in text
+    assert not (tmp_path / "roc.png").exists()
+
+
+def test_a_regression_has_a_card_with_its_errors(run, tmp_path):
+    data = run.parent / "toys.parquet"
+    recipe = Finetuning(
+        str(run.parent / "backbone"), (str(data),), task="regression", labels=Labels("jet_sdmass"), n_epochs=2
+    )
+    done = finetune(recipe, tmp_path / "mass")
+    found = evaluate(Tagger(done.model), hepfm.open(data), Question("jet_sdmass", split=None, n_bootstrap=2))
+    write_evaluation(found, tmp_path / "mass")
+    text = write_model_card(tmp_path / "mass").path.read_text()
+    assert "Predicts `jet_sdmass` of jets" in text
+    assert "| resolution |" in text
+    assert not (tmp_path / "mass" / "roc.png").exists()
+
+
+def test_a_pre_trained_backbone_has_a_card_whose_code_runs(tmp_path, monkeypatch, capsys):
+    """A run's folder as every training leaves it."""
+    folder = tiny_backbone(tmp_path / "backbone")
+    (folder / "recipe.toml").write_text('[backbone]\nkind = "transformer"\n')
+    data = {"name": "resim-jets", "n_jets": 100, "digest": "0" * 64, "n_train": 80}
+    (folder / "training.json").write_text(json.dumps({"data": data, "versions": {"hepfm": "0.1.0"}}))
+    text = write_model_card(folder).path.read_text()
+    assert "pre-trained without labels" in text
+    (code,) = blocks(text, "python")
+    assert execute(code, tmp_path, monkeypatch, capsys) == "torch.Size([2, 16])\n"
+
+
+def test_a_folder_of_no_run_has_no_card(tmp_path):
+    with pytest.raises(InputError, match="no finished run"):
+        write_model_card(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_plots_extra_the_card_is_written_and_says_what_is_missing(run, tmp_path, monkeypatch):
+    for path in run.iterdir():
+        if path.suffix in (".json", ".toml", ".jsonl"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(module, "why_no_plots", lambda: 'figures need matplotlib: pip install "hepfm[plots]"')
+    done = write_model_card(tmp_path)
+    assert done.notes == ('figures need matplotlib: pip install "hepfm[plots]"',)
+    assert "![" not in done.path.read_text()
+
+
+# --- figures ---
+
+
+def test_a_curve_passes_through_the_rejections_that_are_reported(evaluation):
+    (axes,) = draw_roc(evaluation).axes
+    line = axes.lines[0]
+    for efficiency, rejection in evaluation["rejection"]["Hbb"].items():
+        if rejection["value"] is not None:
+            drawn = np.interp(float(efficiency), line.get_xdata(), line.get_ydata())
+            assert drawn == pytest.approx(rejection["value"], rel=1e-3)
+
+
+def test_shares_of_a_true_class_add_up(evaluation):
+    axes, _ = draw_confusion(evaluation).axes
+    np.testing.assert_allclose(axes.images[0].get_array().sum(axis=1), 1)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["QCD", "Hbb"]
+
+
+def test_every_variation_is_drawn_and_has_area_one(evaluation):
+    figure = draw_scores(evaluation)
+    main = figure.axes[0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["nominal", "stretched"]
+    for steps in main.patches:
+        heights, edges, _ = steps.get_data()
+        assert np.sum(heights * np.diff(edges)) == pytest.approx(1)
+
+
+def test_the_best_step_is_marked(run):
+    metrics = read_metrics(run)
+    (axes,) = draw_training(metrics).axes
+    best = min(m["validation_loss"] for m in metrics if "validation_loss" in m)
+    assert axes.lines[-1].get_ydata() == [best]
+
+
+def row(mode, n, mean, fraction=0.0):
+    measured = {"mean": mean, "spread": 0.1, "values": [mean]}
+    return {"network": "mpm", "mode": mode, "n_labels": n, "signal_fraction": fraction, "accuracy": measured}
+
+
+def test_a_study_is_drawn_with_bands_of_its_spread():
+    figure = draw_study({"rows": [row("full", 100, 0.5), row("full", 1000, 0.6), row("frozen", 100, 0.4)]})
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mpm, full", "mpm, frozen"]
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == pytest.approx((0.4, 0.7))
+    assert axes.get_xlabel() == "labelled jets"
+
+
+def test_a_study_of_weak_supervision_is_drawn_over_the_share_of_signal():
+    figure = draw_study({"rows": [row("full", 100, 0.5, 0.1), row("full", 100, 0.7, 0.5)]})
+    assert figure.axes[0].get_xlabel() == "share of signal in the mixed sample"
+
+
+@pytest.mark.parametrize("draw", [draw_roc, draw_confusion, draw_scores])
+def test_what_cannot_be_drawn_says_why(draw):
+    with pytest.raises(InputError, match="the evaluation"):
+        draw({"classes": ["QCD"], "n_jets": 1})
+
+
+def test_figures_of_another_evaluation_do_not_stay(evaluation, tmp_path):
+    (tmp_path / "scores.png").write_bytes(b"old")
+    nominal = {name: value for name, value in evaluation.items() if name != "robustness"}
+    write_evaluation(nominal, tmp_path)
+    assert write_evaluation_figures(tmp_path) == ()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["confusion.png", "evaluation.json", "roc.png"]

@@ -1,0 +1,319 @@
+import json
+import math
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import uproot
+from click.testing import CliRunner
+from scipy.stats import mannwhitneyu
+from toy_jets import WIDE, tiny_backbone, toys, write_toys
+
+import hepfm
+from hepfm import cli
+from hepfm.errors import InputError
+from hepfm.inputs import constituent_inputs
+from hepfm.table import JetTable
+from hepfm.training.evaluation import Question, default_split, evaluate
+from hepfm.training.finetune import Finetuning, finetune
+from hepfm.training.labels import Labels
+from hepfm.training.prediction import predict, score_columns
+from hepfm.training.robustness import View, compare_views
+from hepfm.training.scoring import Tagger
+from hepfm.training.source import Source
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("evaluation")
+
+
+@pytest.fixture(scope="module")
+def backbone(folder):
+    return tiny_backbone(folder / "backbone")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return write_toys(folder / "toys.parquet")
+
+
+@pytest.fixture(scope="module")
+def recipe(backbone, data):
+    # Short of perfect, so that there is something to measure.
+    return Finetuning(str(backbone), (str(data),), n_epochs=6, batch_size=32, learning_rate=2e-3, seed=4)
+
+
+@pytest.fixture(scope="module")
+def run(recipe, folder):
+    finetune(recipe, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def tagger(run):
+    return Tagger.load(str(run))
+
+
+def hepfm_data(*arguments):
+    return CliRunner().invoke(cli.cli, [str(word) for word in arguments], catch_exceptions=False)
+
+
+def scores_by_hand(tagger, table):
+    """One jet at a time, without padding."""
+    values = constituent_inputs(table, tagger.inputs)
+    found = []
+    with torch.inference_mode():
+        for start, stop in zip(table.offsets[:-1], table.offsets[1:], strict=True):
+            jet = torch.from_numpy(values[None, start:stop])
+            found.append(tagger.model(jet, torch.ones(1, stop - start, dtype=torch.bool)).logits.softmax(-1)[0].numpy())
+    return np.array(found)
+
+
+# --- scores beside jets ---
+
+
+def test_scores_are_the_networks_own_in_the_order_of_the_jets(tagger):
+    table = toys(60, seed=9)
+    np.testing.assert_allclose(tagger.scores(table), scores_by_hand(tagger, table), atol=2e-6)
+
+
+def read_back(path):
+    if path.suffix == ".parquet":
+        return {name: np.asarray(values) for name, values in pq.read_table(path).to_pydict().items()}
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return {name: values[()] for name, values in file["jets"].items()}
+    with uproot.open(path) as file:
+        return file["jets"].arrays(library="np")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".h5", ".root"])
+def test_scores_are_written_beside_what_identifies_the_jets(run, tagger, data, tmp_path, suffix):
+    out = tmp_path / f"scores{suffix}"
+    done = hepfm_data("predict", run, data, "--out", out)
+    assert f"{out}: 400 jets, with score_QCD, score_Hbb" in done.stdout
+    found, table = read_back(out), toys()
+    np.testing.assert_allclose(found["score_Hbb"], tagger.scores(table)[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(found["event_id"], table.columns["event_id"])
+    np.testing.assert_array_equal(found["jet_label"], table.columns["jet_label"])
+    assert "variation" in found
+    assert not any(name.startswith("part_") for name in found)
+
+
+def test_text_beside_scores_can_be_read_in_every_format(run, small_campaign, tmp_path):
+    names = {}
+    for suffix in (".parquet", ".h5", ".root"):
+        hepfm_data("predict", run, small_campaign[1], "--out", tmp_path / f"s{suffix}")
+        names[suffix] = read_back(tmp_path / f"s{suffix}")["variation"]
+    with uproot.open(tmp_path / "s.root") as file:
+        words = json.loads(str(file["hepfm"]))["variation"]
+    expected = hepfm.open(small_campaign[1]).read_table(["variation"]).columns["variation"].tolist()
+    assert names[".parquet"].tolist() == expected
+    assert [word.decode() for word in names[".h5"]] == expected
+    assert [words[code] for code in names[".root"]] == expected
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".root"])
+def test_scored_jets_with_constituents_are_jets_again(run, tagger, data, tmp_path, suffix):
+    out = tmp_path / f"jets{suffix}"
+    hepfm_data("predict", run, data, "--out", out, "--constituents")
+    again = hepfm.open(out).read_table()
+    np.testing.assert_array_equal(again.constituents["part_deta"], toys().constituents["part_deta"])
+    np.testing.assert_allclose(again.columns["score_Hbb"], tagger.scores(toys())[:, 1], atol=1e-6)
+
+
+def test_jets_are_not_scored_over_older_scores(run, data, tmp_path):
+    hepfm_data("predict", run, data, "--out", tmp_path / "once.parquet", "--constituents")
+    with pytest.raises(InputError, match="has a column 'score_QCD' already"):
+        hepfm_data("predict", run, tmp_path / "once.parquet", "--out", tmp_path / "twice.parquet")
+
+
+def test_scores_go_to_a_format_that_is_known(run, data, tmp_path):
+    with pytest.raises(InputError, match=r"unknown format '.csv'. Known: .parquet, .h5, .root"):
+        hepfm_data("predict", run, data, "--out", tmp_path / "scores.csv")
+
+
+def test_a_failed_prediction_leaves_no_file(run, tmp_path):
+    table = toys(20)
+    broken = JetTable(table.columns, table.offsets, {k: v for k, v in table.constituents.items() if k != "part_charge"})
+    path = write_toys(tmp_path / "broken.parquet", broken)
+    with pytest.raises(InputError, match="part_charge"):
+        hepfm_data("predict", run, path, "--out", tmp_path / "scores.parquet")
+    assert [p.name for p in tmp_path.iterdir()] == ["broken.parquet"]
+
+
+def test_names_of_score_columns_are_names_everywhere(tagger):
+    tagger.model.config.id2label = {0: "t→bqq′", 1: "QCD light"}
+    try:
+        assert score_columns(tagger) == ("score_t_bqq_", "score_QCD_light")
+    finally:
+        tagger.model.config.id2label = {0: "QCD", 1: "Hbb"}
+
+
+# --- figures of merit ---
+
+
+def test_an_evaluation_agrees_with_scores_and_an_independent_library(tagger, data):
+    found = evaluate(tagger, hepfm.open(data), Question(split=None))
+    table = toys()
+    score, is_wide = tagger.scores(table)[:, 1].astype(float), table.columns["jet_label"] == WIDE
+    n_pairs = is_wide.sum() * (~is_wide).sum()
+    assert found["auc"] == pytest.approx(mannwhitneyu(score[is_wide], score[~is_wide]).statistic / n_pairs, abs=1e-6)
+    assert found["accuracy"]["value"] == pytest.approx(np.mean((score > 0.5) == is_wide))
+    assert found["confusion"][0][1] == int(np.sum((score > 0.5) & ~is_wide))
+    cut = np.sort(score[is_wide])[::-1][is_wide.sum() // 2 - 1]
+    passing = np.mean(score[~is_wide] >= cut)
+    assert (found["rejection"]["Hbb"]["0.5"]["value"] or math.inf) == pytest.approx(
+        1 / passing if passing else math.inf
+    )
+
+
+def test_only_jets_of_the_test_split_are_measured(tagger, data):
+    dataset = hepfm.open(data)
+    found = evaluate(tagger, dataset, Question())
+    assert found["n_jets"] == len(Source(dataset, "test").events())
+
+
+def test_an_evaluation_is_json(run, data):
+    done = hepfm_data("evaluate", run, data, "--json")
+    assert json.loads(done.stdout)["n_jets"] > 0
+
+
+def test_jets_of_classes_that_the_tagger_does_not_know_are_left_out_and_counted(tagger, tmp_path):
+    table = toys(60)
+    label = np.where(np.arange(60) < 10, 5, table.columns["jet_label"]).astype(np.int16)
+    path = write_toys(
+        tmp_path / "a.parquet", JetTable({**table.columns, "jet_label": label}, table.offsets, table.constituents)
+    )
+    found = evaluate(tagger, hepfm.open(path), Question(split=None))
+    assert (found["n_jets"], found["n_left_out"]) == (50, 10)
+
+
+def test_jets_without_a_class_of_the_tagger_are_an_error(tagger, tmp_path):
+    table = toys(20)
+    label = np.full(20, 7, np.int16)
+    path = write_toys(
+        tmp_path / "a.parquet", JetTable({**table.columns, "jet_label": label}, table.offsets, table.constituents)
+    )
+    with pytest.raises(InputError, match="no jet whose jet_label is a class QCD, Hbb"):
+        evaluate(tagger, hepfm.open(path), Question(split=None))
+
+
+def test_a_tagger_of_mixed_samples_is_measured_by_what_is_called_signal(recipe, folder, data, tmp_path):
+    labels = Labels(classes=("QCD", "Hbb"), n_jets=200, signal_fraction=0.8)
+    done = finetune(replace(recipe, labels=labels, n_epochs=6), tmp_path / "weak")
+    question = Question(signal=("Hbb",), background=("QCD",), split="test")
+    found = evaluate(Tagger(done.model), hepfm.open(data), question)
+    assert found["auc_against_background"].keys() == {"Hbb"}
+    assert found["auc"] > 0.8
+    assert "confusion" not in found
+
+
+def test_a_tagger_of_mixed_samples_without_a_signal_says_what_is_missing(recipe, data, tmp_path):
+    labels = Labels(classes=("QCD", "Hbb"), n_jets=60, signal_fraction=0.8)
+    done = finetune(replace(recipe, labels=labels, n_epochs=1), tmp_path / "weak")
+    with pytest.raises(InputError, match="less_signal"):
+        evaluate(Tagger(done.model), hepfm.open(data), Question())
+
+
+def test_a_predicted_number_is_measured_by_its_residuals(recipe, data, tmp_path):
+    done = finetune(replace(recipe, task="regression", labels=Labels("jet_sdmass"), n_epochs=6), tmp_path / "run")
+    tagger = Tagger(done.model)
+    found = evaluate(tagger, hepfm.open(data), Question("jet_sdmass", split=None))
+    residual = tagger.scores(toys())[:, 0] - toys().columns["jet_sdmass"]
+    assert found["bias"]["value"] == pytest.approx(residual.mean(), rel=1e-4)
+    assert found["mean_absolute_error"] == pytest.approx(np.abs(residual).mean(), rel=1e-4)
+    assert score_columns(tagger) == ("predicted_jet_sdmass",)
+
+
+# --- which jets ---
+
+
+def test_data_that_trained_nothing_and_know_no_events_are_measured_whole(data, tmp_path):
+    table = toys(50, seed=11)
+    path = write_toys(
+        tmp_path / "a.parquet", JetTable({"jet_label": table.columns["jet_label"]}, table.offsets, table.constituents)
+    )
+    assert default_split(hepfm.open(path), ["other"]) is None
+    assert default_split(hepfm.open(data), ["other"]) == "test"
+
+
+def test_data_that_trained_are_only_tested_on_their_test_split(recipe, tmp_path):
+    table = toys()
+    path = write_toys(
+        tmp_path / "a.parquet", JetTable({"jet_label": table.columns["jet_label"]}, table.offsets, table.constituents)
+    )
+    finetune(replace(recipe, data=(str(path),), n_epochs=1), tmp_path / "run")
+    tagger = Tagger.load(str(tmp_path / "run"))
+    assert default_split(hepfm.open(path), tagger.digests) == "test"
+
+
+# --- robustness ---
+
+
+def views_of(tagger, tmp_path, **changes):
+    """Two views of the same events in one file: as they are, and changed."""
+    path = write_toys(tmp_path / "views.parquet", toys(), toys(**{"variation": "other", **changes}))
+    return evaluate(tagger, hepfm.open(path), Question(split=None, n_bootstrap=20))["robustness"]
+
+
+def test_equal_views_are_at_no_distance_and_have_no_spread(tagger, tmp_path):
+    found = views_of(tagger, tmp_path)
+    for name in ("QCD", "Hbb"):
+        assert found["variations"]["other"][name]["wasserstein"]["value"] == 0
+        assert found["variations"]["other"][name]["jensen_shannon"]["value"] == 0
+        assert found["spread"][name]["value"] == pytest.approx(0, abs=1e-9)
+        assert found["spread"][name]["n_jets"] == 200
+
+
+def test_a_variation_that_changes_jets_moves_scores_beyond_chance(tagger, tmp_path):
+    distance = views_of(tagger, tmp_path, stretch=2.0)["variations"]["other"]["QCD"]["wasserstein"]
+    assert distance["value"] > distance["by_chance"] + 3 * distance["error"] > 0
+
+
+def test_other_jets_of_the_same_kind_differ_as_much_as_by_chance(tagger, tmp_path):
+    found = views_of(tagger, tmp_path, seed=12)
+    for distance in found["variations"]["other"]["Hbb"].values():
+        assert 0.4 < distance["value"] / distance["by_chance"] < 2.5
+    assert found["spread"]["Hbb"]["relative"] == pytest.approx(1, abs=0.2)
+
+
+def test_each_variation_is_measured_too(tagger, tmp_path):
+    merit = views_of(tagger, tmp_path, stretch=2.0)["merit"]
+    assert merit["other"]["accuracy"]["value"] < merit["nominal"]["accuracy"]["value"]
+
+
+def test_a_class_of_few_jets_has_no_distance():
+    few = View(np.full(5, 0.5), np.zeros(5, np.int64), np.arange(5), np.zeros(5, np.int64))
+    found = compare_views({"a": few, "b": few}, ("QCD",), np.linspace(0, 1, 11), 5)
+    assert found["variations"]["b"]["QCD"] is None
+
+
+def test_a_part_of_the_jets_is_of_the_same_events_in_every_view(tagger, tmp_path):
+    path = write_toys(tmp_path / "views.parquet", toys(), toys(variation="other"))
+    found = evaluate(tagger, hepfm.open(path), Question(split=None, n_jets=100, n_bootstrap=2))
+    assert 60 < found["n_jets"] < 140
+    assert sum(s["n_jets"] for s in found["robustness"]["spread"].values()) == found["n_jets"]
+
+
+def test_a_campaign_of_two_variations_is_evaluated_by_one_command(run, small_campaign, tmp_path):
+    done = hepfm_data("evaluate", run, small_campaign[1], "--split", "all", "--out", tmp_path / "evaluation")
+    assert "quick-fsr-up to quick, Wasserstein / Jensen-Shannon" in done.stdout
+    assert {path.name for path in (tmp_path / "evaluation").iterdir()} == {
+        "evaluation.json",
+        "roc.png",
+        "confusion.png",
+        "scores.png",
+    }
+
+
+def test_scores_do_not_depend_on_how_many_jets_are_read_at_a_time(tagger, data, tmp_path, monkeypatch):
+    source = Source(hepfm.open(data), None)
+    monkeypatch.setattr("hepfm.training.scoring._PIECE", 33)
+    done = predict(tagger, source, tmp_path / "s.parquet")
+    assert done.n_jets == 400
+    np.testing.assert_allclose(read_back(tmp_path / "s.parquet")["score_Hbb"], tagger.scores(toys())[:, 1], atol=2e-6)

@@ -1,0 +1,457 @@
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from click.testing import CliRunner
+from scipy.stats import spearmanr
+from toy_jets import KINEMATICS, NARROW, WIDE, tiny_backbone, toys, write_toys
+
+import hepfm
+from hepfm import cli
+from hepfm.errors import CampaignError, InputError
+from hepfm.models import AutoModel, AutoModelForSequenceClassification
+from hepfm.schema import split_of
+from hepfm.table import JetTable
+from hepfm.training.best import BestWeights
+from hepfm.training.evaluation import Question, evaluate
+from hepfm.training.finetune import Finetuning, TrainingJets, finetune
+from hepfm.training.labels import Labels, choose
+from hepfm.training.metrics import auc
+from hepfm.training.recipes import read_recipe
+from hepfm.training.run import read_metrics
+from hepfm.training.scoring import Tagger
+from hepfm.training.source import Source
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("finetune")
+
+
+@pytest.fixture(scope="module")
+def backbone(folder):
+    return tiny_backbone(folder / "backbone")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return write_toys(folder / "toys.parquet")
+
+
+@pytest.fixture(scope="module")
+def recipe(backbone, data):
+    """Quick, and the same for every mode."""
+    return Finetuning(
+        str(backbone),
+        (str(data),),
+        n_epochs=3,
+        batch_size=32,
+        learning_rate=3e-3,
+        backbone_rate=1.0,
+        weight_decay=0.01,
+        dropout=0.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, folder):
+    """A network fine-tuned by the recipe. Do not change its folder."""
+    return finetune(recipe, folder / "finished")
+
+
+def weights(model, part=""):
+    return {name: value.clone() for name, value in model.state_dict().items() if name.startswith(part)}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def assert_near(first, second):
+    """The same but for steps of a learning rate that is next to nothing."""
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], atol=1e-20, rtol=0, msg=name)
+
+
+def hepfm_data(*arguments):
+    return CliRunner().invoke(cli.cli, [str(word) for word in arguments], catch_exceptions=False)
+
+
+# --- labels ---
+
+
+def sample(table, path, **settings):
+    source = Source(hepfm.open(write_toys(path, table)), "train")
+    chosen = choose([source], Labels(**settings), regression=False, seed=settings.pop("seed", 1))
+    return source.events()[chosen.places], chosen
+
+
+def test_labels_come_from_the_training_split_only(small_campaign):
+    source = Source(hepfm.open(small_campaign[1]), "train", small_campaign[0].variations[0].name)
+    chosen = choose([source], Labels(), regression=False, seed=1)
+    assert len(chosen) > 20
+    assert set(split_of(source.events()[chosen.places])) == {0}
+
+
+def test_other_labels_of_jets_for_testing_change_no_weight(recipe, finished, tmp_path):
+    table = toys()
+    held_out = split_of(table.columns["event_id"]) > 0
+    wrong = np.where(held_out, NARROW + WIDE - table.columns["jet_label"], table.columns["jet_label"])
+    table = JetTable({**table.columns, "jet_label": wrong.astype(np.int16)}, table.offsets, table.constituents)
+    path = write_toys(tmp_path / "wrong.parquet", table)
+    other = finetune(replace(recipe, data=(str(path),)), tmp_path / "other")
+    assert held_out.sum() > 50
+    assert_same(weights(finished.model), weights(other.model))
+
+
+def test_the_labels_of_a_small_sample_are_among_those_of_a_larger_one(tmp_path):
+    small, _ = sample(toys(), tmp_path / "a.parquet", n_jets=20)
+    large, _ = sample(toys(), tmp_path / "b.parquet", n_jets=100)
+    assert set(small) < set(large)
+
+
+def test_jets_that_validate_a_small_sample_validate_a_larger_one(tmp_path):
+    small, few = sample(toys(), tmp_path / "a.parquet", n_jets=50)
+    large, many = sample(toys(), tmp_path / "b.parquet", n_jets=200)
+    assert set(small[few.is_validation]) < set(large[many.is_validation])
+    assert set(small[~few.is_validation]) < set(large[~many.is_validation])
+
+
+def test_a_sample_has_as_many_jets_of_each_class(tmp_path):
+    table = toys().select(np.flatnonzero((np.arange(400) % 2 == 0) | (np.arange(400) % 10 == 1)))
+    _, chosen = sample(table, tmp_path / "a.parquet", n_jets=40)
+    assert np.bincount(chosen.target).tolist() == [20, 20]
+
+
+def test_a_sample_does_not_depend_on_the_order_of_the_files(tmp_path):
+    order = np.random.default_rng(1).permutation(400)
+    first, _ = sample(toys(), tmp_path / "a.parquet", n_jets=30)
+    second, _ = sample(toys().select(order), tmp_path / "b.parquet", n_jets=30)
+    assert first.tolist() == second.tolist()
+
+
+def test_another_seed_takes_other_labels(tmp_path):
+    source = Source(hepfm.open(write_toys(tmp_path / "a.parquet")), "train")
+    first, second = (choose([source], Labels(n_jets=30), regression=False, seed=s) for s in (1, 2))
+    assert set(first.places) != set(second.places)
+
+
+def test_no_event_is_on_both_sides_of_the_validation_share(small_campaign):
+    source = Source(hepfm.open(small_campaign[1]), "train")  # both variations
+    chosen = choose([source], Labels(validation_share=0.4), regression=False, seed=1)
+    events = source.events()[chosen.places]
+    assert len(set(events)) < len(events)
+    assert set(events[chosen.is_validation]).isdisjoint(events[~chosen.is_validation])
+    assert chosen.is_validation.any()
+
+
+def test_without_events_jets_are_split_by_their_place_and_it_is_said(tmp_path):
+    table = toys()
+    columns = {"jet_label": table.columns["jet_label"]}
+    path = write_toys(tmp_path / "a.parquet", JetTable(columns, table.offsets, table.constituents))
+    sizes = {split: len(Source(hepfm.open(path), split).events()) for split in ("train", "validation", "test")}
+    assert sum(sizes.values()) == 400
+    assert 300 < sizes["train"] < 340
+    chosen = choose([Source(hepfm.open(path), "train")], Labels(), regression=False, seed=1)
+    assert any("no event_id" in note for note in chosen.notes)
+
+
+def test_a_truth_value_is_a_label_too(recipe, tmp_path):
+    done = finetune(replace(recipe, labels=Labels("is_wide", n_jets=40)), tmp_path / "run")
+    assert Tagger(done.model).classes == ("not_is_wide", "is_wide")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (Labels("jet_lable"), "Did you mean 'jet_label'"),
+        (Labels("jet_sdmass"), "--task regression"),
+        (Labels("part_px"), "unknown column of jets 'part_px'"),
+        (Labels(classes=("QCD", "Hbbb")), "Did you mean 'Hbb'"),
+        (Labels(classes=("QCD",)), "two are needed"),
+        (Labels(n_jets=10_000), "Ask for fewer"),
+        (Labels(classes=("QCD", "Hbb"), n_jets=600, signal_fraction=0.5), "Ask for fewer"),
+    ],
+    ids=["no such column", "decimals", "constituents", "no such class", "one class", "too many", "too many to mix"],
+)
+def test_labels_that_cannot_be_are_refused(recipe, labels, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        finetune(replace(recipe, labels=labels), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# --- modes ---
+
+
+def test_a_frozen_backbone_keeps_every_bit(recipe, backbone, tmp_path):
+    done = finetune(replace(recipe, mode="frozen"), tmp_path / "run")
+    assert_same(weights(done.model.backbone), weights(AutoModel.from_pretrained(backbone)))
+    assert any("validation_loss" in entry for entry in read_metrics(tmp_path / "run"))
+
+
+def test_a_full_fine_tuning_moves_the_backbone(finished, backbone):
+    before, after = AutoModel.from_pretrained(backbone).state_dict(), finished.model.backbone.state_dict()
+    # What the network knows of the data's scales stays what it was pre-trained with.
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name, _ in finished.model.backbone.named_parameters()} - moved <= {"registers"}
+    assert not moved & {name for name, _ in finished.model.backbone.named_buffers()}
+
+
+def test_scratch_and_full_differ_only_in_the_weights_of_the_backbone_at_the_start(recipe, backbone, tmp_path):
+    still = replace(recipe, learning_rate=1e-30, n_epochs=1)
+    full = finetune(still, tmp_path / "full")
+    scratch = finetune(replace(still, mode="scratch"), tmp_path / "scratch")
+    assert_near(weights(full.model, "head."), weights(scratch.model, "head."))
+    assert_near(weights(full.model.backbone), weights(AutoModel.from_pretrained(backbone)))
+    pretrained, fresh = full.model.backbone.state_dict(), scratch.model.backbone.state_dict()
+    assert not torch.equal(pretrained["embedding.0.weight"], fresh["embedding.0.weight"])
+    assert replace(scratch.recipe, mode="full") == full.recipe
+    origins = [json.loads((tmp_path / name / "training.json").read_text())["data"] for name in ("full", "scratch")]
+    assert origins[0] == origins[1]
+
+
+def test_what_is_left_open_is_decided_by_mode_and_number_of_labels(backbone, data):
+    bare = Finetuning(str(backbone), (str(data),), mode="scratch")
+    few, many = bare.resolved(80), bare.resolved(1_000_000)
+    assert (few.learning_rate, few.dropout, few.weight_decay) == (5e-4, 0.2, 0.05)
+    assert few.batch_size < many.batch_size
+    assert few.n_epochs > many.n_epochs
+    assert replace(bare, dropout=0.0).resolved(80).dropout == 0.0
+
+
+def test_a_fine_tuned_network_tells_easy_classes_apart(finished, data):
+    found = evaluate(Tagger(finished.model), hepfm.open(data), Question(split="test"))
+    assert found["auc"] > 0.95
+
+
+def test_transformers_itself_loads_the_result(finished):
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(finished.folder)
+    assert_same(weights(loaded), weights(finished.model))
+    assert loaded.config.id2label == {0: "QCD", 1: "Hbb"}
+
+
+def test_the_recipe_in_the_folder_repeats_the_training(recipe, tmp_path):
+    first = finetune(replace(recipe, learning_rate=None, dropout=None), tmp_path / "first")
+    again = finetune(read_recipe(Finetuning, tmp_path / "first" / "recipe.toml"), tmp_path / "again")
+    assert first.recipe == again.recipe
+    assert_same(weights(first.model), weights(again.model))
+
+
+# --- other tasks ---
+
+
+def truth_auc(tagger, table):
+    return auc(tagger.scores(table)[:, 1], table.columns["jet_label"] == WIDE)
+
+
+def test_two_mixed_samples_teach_what_their_difference_is(recipe, tmp_path):
+    """CWoLa: no label is ever used, only which sample a jet comes from."""
+    table, rng = toys(800), np.random.default_rng(5)
+    is_wide = table.columns["jet_label"] == WIDE
+    in_first = rng.random(800) < np.where(is_wide, 0.75, 0.25)
+    paths = [write_toys(tmp_path / f"{n}.parquet", table.select(side)) for n, side in enumerate((in_first, ~in_first))]
+    done = finetune(replace(recipe, data=tuple(map(str, paths)), n_epochs=6), tmp_path / "run")
+    assert Tagger(done.model).classes == ("less_signal", "more_signal")
+    assert truth_auc(Tagger(done.model), toys(400, seed=8)) > 0.9
+
+
+@pytest.mark.parametrize("fraction", [0.4, 0.8])
+def test_signal_mixed_into_background_has_the_share_that_was_asked_for(data, fraction):
+    labels = Labels(classes=("QCD", "Hbb"), n_jets=100, signal_fraction=fraction)
+    source = Source(hepfm.open(data), "train")
+    chosen = choose([source], labels, regression=False, seed=1)
+    is_signal = source.column("jet_label")[chosen.places] == WIDE
+    assert len(set(chosen.places)) == len(chosen) == 100
+    assert (chosen.target == 1).sum() == 50
+    assert is_signal[chosen.target == 1].mean() == pytest.approx(fraction)
+    assert not is_signal[chosen.target == 0].any()
+
+
+def test_a_mixed_signal_fraction_teaches_the_signal(recipe, tmp_path):
+    labels = Labels(classes=("QCD", "Hbb"), n_jets=200, signal_fraction=0.8)
+    done = finetune(replace(recipe, labels=labels, n_epochs=8), tmp_path / "run")
+    assert truth_auc(Tagger(done.model), toys(400, seed=8)) > 0.9
+
+
+def test_a_number_can_be_learned(recipe, tmp_path):
+    labels = Labels("jet_sdmass")
+    done = finetune(replace(recipe, task="regression", labels=labels, n_epochs=12), tmp_path / "run")
+    table = toys(200, seed=8)
+    predicted = Tagger(done.model).scores(table)[:, 0]
+    assert spearmanr(predicted, table.columns["jet_sdmass"]).statistic > 0.7
+    assert np.median(predicted) == pytest.approx(np.median(table.columns["jet_sdmass"]), rel=0.5)
+    assert done.model.config.id2label == {0: "jet_sdmass"}
+
+
+# --- missing inputs ---
+
+
+@pytest.fixture(scope="module")
+def kinematics(folder):
+    table = toys()
+    constituents = {name: table.constituents[name] for name in KINEMATICS}
+    return write_toys(folder / "kinematics.parquet", JetTable(table.columns, table.offsets, constituents))
+
+
+def test_jets_that_lack_inputs_are_refused_with_one_line(recipe, kinematics, tmp_path):
+    with pytest.raises(InputError, match=r"the jets have no part_d0val.*part_isMuon.*--allow-missing") as error:
+        finetune(replace(recipe, data=(str(kinematics),)), tmp_path / "run")
+    assert "\n" not in str(error.value)
+
+
+def test_jets_that_lack_inputs_are_learned_from_if_that_is_wanted(recipe, kinematics, tmp_path):
+    done = finetune(replace(recipe, data=(str(kinematics),), allow_missing=True), tmp_path / "run")
+    assert any("unknown to the network" in note for note in done.notes)
+    found = evaluate(Tagger.load(str(tmp_path / "run")), hepfm.open(kinematics), Question())
+    assert found["auc"] > 0.9
+
+
+def test_what_is_missing_is_unknown_and_not_zero(recipe, kinematics, tmp_path):
+    done = finetune(replace(recipe, data=(str(kinematics),), allow_missing=True), tmp_path / "run")
+    table = hepfm.open(kinematics).read_table()
+    zeros = {name: np.zeros(table.n_constituents, np.float32) for name in done.model.config.inputs}
+    filled = JetTable(table.columns, table.offsets, zeros | table.constituents)
+    scores = [Tagger.load(str(tmp_path / "run")).scores(t) for t in (table, filled)]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+
+
+def test_a_tagger_that_knew_an_input_wants_it_again(finished, kinematics):
+    with pytest.raises(InputError, match="part_d0val"):
+        evaluate(Tagger.load(str(finished.folder)), hepfm.open(kinematics), Question())
+
+
+# --- stopping and going on ---
+
+
+def test_training_stops_when_validation_gets_no_better(recipe, tmp_path):
+    finetune(replace(recipe, learning_rate=1e-30, n_epochs=20, patience=2), tmp_path / "run")
+    evaluated = [entry["step"] for entry in read_metrics(tmp_path / "run") if "validation_loss" in entry]
+    # The first evaluation is the best; two that are no better are enough.
+    assert len(evaluated) == 3
+
+
+def test_the_best_weights_are_kept_and_not_the_last(backbone, tmp_path):
+    model = AutoModel.from_pretrained(backbone)
+    best = BestWeights(tmp_path, "loss", 2, {})
+    stops = []
+    for step, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
+        with torch.no_grad():
+            model.embedding[0].bias.fill_(step)
+        stops.append(best.see(model, step, {"loss": loss}))
+    assert stops == [False, False, False, True]
+    best.restore(model)
+    assert set(model.embedding[0].bias.tolist()) == {1.0}
+
+
+def test_a_loss_that_is_no_number_is_never_the_best(backbone, tmp_path):
+    model = AutoModel.from_pretrained(backbone)
+    best = BestWeights(tmp_path, "loss", 0, {})
+    for step, loss in enumerate([float("nan"), 5.0, float("nan")]):
+        best.see(model, step, {"loss": loss})
+    assert best.step == 1
+
+
+def test_a_killed_fine_tuning_goes_on_to_the_same_weights(recipe, tmp_path):
+    recipe = replace(recipe, n_epochs=8, save_every=10, dropout=0.1)
+    whole = finetune(recipe, tmp_path / "whole")
+
+    code = f"""
+import os, signal, torch
+from pathlib import Path
+from hepfm.training.finetune import Finetuning, finetune
+from hepfm.training.recipes import read_recipe
+
+def kill(step, n_steps, values):
+    if step >= 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads({torch.get_num_threads()})
+finetune(read_recipe(Finetuning, Path({str(tmp_path / "whole" / "recipe.toml")!r})), Path("parts"), report=kill)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert sorted(p.name for p in (tmp_path / "parts").glob("checkpoint-*"))
+    seen = []
+    resumed = finetune(recipe, tmp_path / "parts", report=lambda step, n_steps, values: seen.append(step))
+    assert min(seen) > 20
+    assert_same(weights(whole.model), weights(resumed.model))
+    curves = [
+        [(e["step"], e["validation_loss"]) for e in read_metrics(tmp_path / name) if "validation_loss" in e]
+        for name in ("whole", "parts")
+    ]
+    assert curves[0] == curves[1]
+    assert not list((tmp_path / "parts").glob("checkpoint-*"))
+
+
+def test_a_finished_fine_tuning_is_not_run_again(recipe, finished):
+    seen = []
+    second = finetune(recipe, finished.folder, report=lambda *progress: seen.append(progress))
+    assert seen == []
+    assert_same(weights(finished.model), weights(second.model))
+
+
+def test_a_folder_of_another_training_is_not_overwritten(recipe, finished):
+    with pytest.raises(CampaignError, match="other recipe"):
+        finetune(replace(recipe, seed=2), finished.folder)
+
+
+def test_jets_read_for_several_trainings_are_those_that_each_would_read(recipe):
+    jets, alone = TrainingJets(recipe), TrainingJets(recipe)
+    choices = [choose(jets.sources, Labels(n_jets=n), regression=False, seed=n) for n in (20, 60)]
+    jets.keep(choices, ["part_deta"])
+    for chosen in choices:
+        kept, read = (j.read(chosen, ["part_deta"]) for j in (jets, alone))
+        np.testing.assert_array_equal(kept.offsets, read.offsets)
+        np.testing.assert_array_equal(kept.constituents["part_deta"], read.constituents["part_deta"])
+
+
+# --- the command ---
+
+
+def test_a_hundred_jets_of_jetclass_ii_become_a_tagger(backbone, shared, tmp_path):
+    data, out = shared / "data" / "jetclass2_example.root", tmp_path / "run"
+    done = hepfm_data("finetune", backbone, data, "--label", "jet_label", "--epochs", 5, "--out", out, "--json")
+    answer = json.loads(done.stdout)
+    assert answer["n_training"] + answer["n_validation"] == len(Source(hepfm.open(data), "train").events())
+    assert "QCD_light" in answer["classes"]
+    assert any(f"{len(answer['classes'])} of the 188 classes" in note for note in answer["notes"])
+    assert {"README.md", "recipe.toml", "training.json", "metrics.jsonl", "training.png"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_labels == len(answer["classes"])
+
+
+def test_a_campaign_becomes_a_tagger_by_one_command(backbone, small_campaign, tmp_path):
+    out = tmp_path / "run"
+    done = hepfm_data("finetune", backbone, small_campaign[1], "--labels", 20, "--epochs", 2, "--out", out)
+    assert done.exit_code == 0
+    assert "accuracy" in done.stdout
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert evaluation["split"] == "test"
+    assert evaluation["classes"] == ["QCD", "Hbb"]
+
+
+def test_two_mixed_samples_become_a_tagger_by_one_command(backbone, data, kinematics, tmp_path):
+    out = tmp_path / "run"
+    done = hepfm_data(
+        "finetune", backbone, "--weak", data, kinematics, "--allow-missing", "--epochs", 1, "--out", out, "--json"
+    )
+    assert json.loads(done.stdout)["classes"] == ["less_signal", "more_signal"]
+    assert not (out / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize("given", [[], ["toys.parquet", "--weak", "a", "b"]], ids=["no data", "both kinds of data"])
+def test_the_command_takes_jets_or_mixed_samples(backbone, given, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["hepfm-data", "finetune", str(backbone), *given])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 2
+    assert "expected DATA, or --weak" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from toy_jets import tiny_backbone, toys, write_toys
+
+from hepfm import cli
+from hepfm.errors import InputError
+from hepfm.training import study as module
+from hepfm.training.study import Study, plan, run_study, study_table
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def backbone(folder):
+    return tiny_backbone(folder / "backbone")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return write_toys(folder / "toys.parquet")
+
+
+@pytest.fixture(scope="module")
+def wanted(backbone, data):
+    return Study((str(backbone),), str(data), labels=(20, 60), n_seeds=2, modes=("scratch", "full"), n_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def finished(wanted, folder):
+    return folder / "out", run_study(wanted, folder / "out")
+
+
+def trained(folder):
+    """When each network of a study was written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/model.safetensors")}
+
+
+def test_a_study_has_a_row_for_every_mode_and_number_of_labels(finished):
+    _, result = finished
+    rows = {(row["mode"], row["n_labels"]): row for row in result["rows"]}
+    assert rows.keys() == {(mode, n) for mode in ("scratch", "full") for n in (20, 60)}
+    for row in rows.values():
+        values = row["accuracy"]["values"]
+        assert len(values) == row["n_runs"] == 2
+        assert row["accuracy"]["mean"] == pytest.approx(np.mean(values))
+        assert row["accuracy"]["spread"] == pytest.approx(abs(values[0] - values[1]) / np.sqrt(2))
+
+
+def test_every_network_is_tested_on_the_same_jets(finished):
+    folder, _ = finished
+    evaluations = [json.loads(path.read_text()) for path in folder.glob("runs/*/evaluation.json")]
+    assert len(evaluations) == 8
+    assert len({json.dumps([e["data"], e["n_jets"]]) for e in evaluations}) == 1
+    assert evaluations[0]["data"]["split"] == "test"
+
+
+def test_a_finished_study_trains_nothing_again(finished, wanted):
+    folder, first = finished
+    before = trained(folder)
+    assert run_study(wanted, folder) == first
+    assert trained(folder) == before
+
+
+def test_a_larger_study_trains_only_what_is_new(finished, wanted):
+    folder, _ = finished
+    before = trained(folder)
+    run_study(replace(wanted, n_seeds=3, labels=(20,)), folder)
+    after = trained(folder)
+    assert before.items() <= after.items()
+    assert after.keys() - before.keys() == {"scratch-20-s3", "backbone-full-20-s3"}
+
+
+def test_a_study_that_was_interrupted_goes_on(finished, wanted, tmp_path):
+    _, whole = finished
+
+    def interrupt(name, done, n_runs):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(wanted, tmp_path, report=interrupt)
+    before = trained(tmp_path)
+    assert len(before) == 3
+    result = run_study(wanted, tmp_path)
+    assert before.items() <= trained(tmp_path).items()
+    assert result["rows"] == whole["rows"]
+
+
+def test_networks_are_tested_again_on_other_data_without_training(finished, wanted, folder):
+    """Another simulation: jets twice as wide."""
+    out, first = finished
+    other = write_toys(folder / "wide.parquet", toys(seed=21, stretch=1.6))
+    before = trained(out)
+    result = run_study(replace(wanted, test_data=str(other)), out)
+    assert trained(out) == before
+    assert result["test"]["name"] == str(other)
+    assert result["rows"] != first["rows"]
+    run_study(wanted, out)
+
+
+def test_two_networks_of_one_architecture_share_what_is_trained_from_scratch(wanted, folder):
+    second = tiny_backbone(folder / "second", seed=1)
+    runs = plan(replace(wanted, checkpoints=(*wanted.checkpoints, str(second)), labels=(20,), n_seeds=1))
+    assert [run.name for run in runs] == ["scratch-20-s1", "backbone-full-20-s1", "second-full-20-s1"]
+
+
+def test_networks_of_one_name_in_two_folders_are_told_apart(wanted, folder):
+    second = tiny_backbone(folder / "other" / "backbone", seed=1)
+    study = replace(wanted, checkpoints=(*wanted.checkpoints, str(second)), labels=(20,), n_seeds=1, modes=("full",))
+    assert len({run.name for run in plan(study)}) == 2
+
+
+def test_weak_supervision_is_studied_over_the_share_of_signal(wanted, tmp_path):
+    study = replace(
+        wanted,
+        classes=("QCD", "Hbb"),
+        labels=(60,),
+        signal_fractions=(0.2, 0.9),
+        n_seeds=1,
+        modes=("full",),
+        n_epochs=4,
+    )
+    result = run_study(study, tmp_path)
+    assert [row["signal_fraction"] for row in result["rows"]] == [0.2, 0.9]
+    assert all("accuracy" not in row for row in result["rows"])
+    assert result["rows"][1]["auc"]["mean"] > result["rows"][0]["auc"]["mean"]
+
+
+def test_a_mean_is_not_taken_of_the_lucky_runs_only():
+    """Rejection is infinite where no background is left: such a run has no number."""
+    found = [
+        (r, {"auc": 0.9, "rejection": {"Hbb": {"0.5": {"value": v}}}})
+        for r, v in zip(_two_runs(), (None, 8.0), strict=True)
+    ]
+    (row,) = module._rows(found)
+    assert "rejection_at_0.5" not in row
+    assert row["auc"]["values"] == [0.9, 0.9]
+
+
+def _two_runs():
+    recipes = [module.Finetuning("a", ("b",), seed=seed) for seed in (1, 2)]
+    return [module.Run("a", recipe) for recipe in recipes]
+
+
+def test_the_table_has_a_line_for_every_row(finished):
+    folder, result = finished
+    text = (folder / "study.md").read_text()
+    assert text == study_table(json.loads((folder / "study.json").read_text()))
+    assert len(text.splitlines()) == 2 + len(result["rows"])
+
+
+def test_one_command_runs_the_study_and_draws_it(backbone, data, tmp_path):
+    words = ["study", "labels", backbone, "--data", data, "--labels", "20", "--seeds", "1", "--modes", "full,frozen"]
+    words += ["--epochs", "1", "--out", tmp_path]
+    done = CliRunner().invoke(cli.cli, list(map(str, words)), catch_exceptions=False)
+    assert "| backbone | full | 20 |" in done.stdout
+    assert (tmp_path / "study.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"modes": ("fulll",)}, "Did you mean 'full'"),
+        ({"signal_fractions": (0.1,)}, "two classes"),
+        ({"labels": (10_000,)}, "Ask for fewer"),
+        ({"checkpoints": ("nowhere",)}, "nowhere: no such folder"),
+    ],
+    ids=["mode", "fractions without classes", "too many labels", "no such network"],
+)
+def test_a_study_that_cannot_be_says_so_before_it_trains(wanted, change, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        run_study(replace(wanted, **change), tmp_path)
+    assert not list(tmp_path.iterdir())
