@@ -1,0 +1,212 @@
+"""Pre-training from end to end, in miniature."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+import hepfm
+from hepfm.cli import cli
+from hepfm.errors import CampaignError, InputError
+from hepfm.models import AutoModel, EdgeConvBackbone, JetBackbone
+from hepfm.training.pretraining import PretrainingRecipe, prepare, pretrain
+from hepfm.training.recipes import make_recipe, read_recipe
+from hepfm.training.run import read_metrics
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+VARIATIONS = ("quick", "quick-fsr-up")
+
+
+def recipe(objective="mpm", **changes):
+    tables = {
+        "objective": objective,
+        "optimisation": {"n_steps": 12, "batch_size": 8, "save_every": 4, "evaluate_every": 6, "warmup_steps": 2},
+        "mpm": {"targets": ["inputs", "type"]},
+        "data": {"variations": list(VARIATIONS), "n_constituents": 40, "n_probe": 50},
+    }
+    return make_recipe(PretrainingRecipe, tables, "test", **changes)
+
+
+@pytest.fixture
+def campaign(small_campaign):
+    return hepfm.open(small_campaign[1])
+
+
+def losses(out):
+    return {entry["step"]: entry["loss"] for entry in read_metrics(out) if "loss" in entry}
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind", "measured"),
+    [
+        ("mpm", "transformer", set()),
+        ("rs3l", "transformer", {"pair_accuracy", "pair_cosine"}),
+        ("rs3l", "edgeconv", {"pair_accuracy", "pair_cosine"}),
+        ("mpm+rs3l", "transformer", {"pair_accuracy", "pair_cosine"}),
+    ],
+)
+def test_each_objective_ends_with_a_backbone_that_automodel_loads(campaign, tmp_path, objective, kind, measured):
+    pretrain(recipe(objective, **{"backbone.kind": kind}), campaign, tmp_path)
+    last = [entry for entry in read_metrics(tmp_path) if "validation_loss" in entry][-1]
+    backbone = AutoModel.from_pretrained(tmp_path)
+
+    assert type(backbone) is (EdgeConvBackbone if kind == "edgeconv" else JetBackbone)
+    assert last["step"] == 12
+    assert {f"validation_{name}" for name in measured | {"loss", "probe_accuracy"}} <= last.keys()
+    assert all(np.isfinite(value) for value in last.values())
+    assert backbone.features.standardise.width.std() > 0.01
+    assert json.loads((tmp_path / "training.json").read_text())["data"]["variations"] == list(VARIATIONS)
+    assert read_recipe(PretrainingRecipe, tmp_path / "recipe.toml") == recipe(objective, **{"backbone.kind": kind})
+
+
+def test_labels_change_nothing_but_the_probe(campaign, tmp_path):
+    """Shuffle all labels: the trained weights are the same to the last bit."""
+    shards = [tmp_path / f"{number}.h5" for number in range(len(campaign.files))]
+    for file, copy in zip(campaign.files, shards, strict=True):
+        shutil.copy(file.path, copy)
+    pretrain(recipe(), hepfm.open(shards), tmp_path / "true")
+    for copy in shards:
+        with h5py.File(copy, "r+") as file:
+            for name in ("jet_label", "jet_flavour", "truth_pdg_id"):
+                values = file["jets"][name][()]
+                file["jets"][name][...] = (values + 1 + np.arange(len(values))) % 7
+    pretrain(recipe(), hepfm.open(shards), tmp_path / "false")
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("true", "false"))
+
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_killed_pretraining_goes_on_with_the_same_loss_curve(small_campaign, campaign, tmp_path):
+    steps = {"optimisation.n_steps": 80, "optimisation.save_every": 10, "optimisation.evaluate_every": 0}
+    wanted = recipe(**steps, **{"backbone.dropout": 0.1, "data.forget": 0.1, "data.n_probe": 0})
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    pretrain(wanted, campaign, whole)
+    code = (
+        "import sys; from pathlib import Path; import hepfm\n"
+        "from hepfm.training.pretraining import PretrainingRecipe, pretrain\n"
+        "from hepfm.training.recipes import read_recipe\n"
+        "pretrain(read_recipe(PretrainingRecipe, Path(sys.argv[1])), hepfm.open(sys.argv[2]), Path(sys.argv[3]))"
+    )
+    arguments = [str(whole / "recipe.toml"), str(small_campaign[1]), str(killed)]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=os.environ | threads)
+    while process.poll() is None and max(losses(killed), default=0) < 30:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = losses(killed)
+    assert max(before) < 80
+    pretrain(wanted, campaign, killed)
+
+    assert losses(killed) == losses(whole)
+    first, second = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_train_as_one_does(small_campaign, tmp_path):
+    """No random number but the order of the jets: both halves of each batch together are the batch."""
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        'objective = "rs3l"\n[data]\nrotate = false\nn_constituents = 40\nn_probe = 0\n'
+        "[optimisation]\nn_steps = 10\nbatch_size = 8\nsave_every = 10\nlearning_rate = 1e-4\n"
+    )
+    pretrain(read_recipe(PretrainingRecipe, path), hepfm.open(small_campaign[1]), tmp_path / "one")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["-m", "hepfm.cli", "pretrain", str(path), "--data", str(small_campaign[1]), "--out"]
+    done = subprocess.run(
+        [*launcher, *command, str(tmp_path / "two"), "--json"], capture_output=True, text=True, timeout=300
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["folder"] == str(tmp_path / "two")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one.keys() == two.keys()
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=2e-3)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=2e-4)
+
+
+def test_a_finished_run_is_left_as_it_is(campaign, tmp_path):
+    pretrain(recipe(), campaign, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    pretrain(recipe(), campaign, tmp_path)
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_other_data_or_another_recipe_is_refused(campaign, tmp_path):
+    pretrain(recipe(), campaign, tmp_path)
+    with pytest.raises(CampaignError, match="holds a training with other recipe"):
+        pretrain(recipe(**{"optimisation.learning_rate": 2e-3}), campaign, tmp_path)
+    fewer = hepfm.open([file.path for file in campaign.files[:-1]])
+    with pytest.raises(CampaignError, match="holds a training with other data"):
+        pretrain(recipe(), fewer, tmp_path)
+
+
+def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
+    training = prepare(recipe("mpm+rs3l"), campaign)
+    training.model.eval()
+    with torch.no_grad():
+        assert training.evaluate(training.model) == training.evaluate(training.model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "rs3l", "data.variations": ["quick"]}, "no jet has two views to compare"),
+        ({"objective": "mpm", "backbone.kind": "edgeconv"}, "needs backbone.kind 'transformer', got 'edgeconv'"),
+        ({"mpm.targets": ["codes"]}, "'codes': give mpm.tokenizer"),
+        ({"data.variations": ["nominal"]}, "unknown variation 'nominal'"),
+        ({"backbone.inputs": ["part_pt", "part_px", "part_py"], "mpm.targets": ["inputs"]}, "cannot be turned"),
+        ({"backbone.inputs": ["part_pt", "part_deta", "part_dphi"]}, "have no particle types"),
+        ({"mpm.share": 1.5}, "must lie between 0 and 1, got 1.5"),
+        ({"objective": "both"}, "unknown objective 'both'"),
+        ({"optimisation.rate": 1}, "unknown key in optimisation 'rate'"),
+    ],
+)
+def test_recipes_that_do_not_work_are_one_clear_line(campaign, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        prepare(recipe(**changes), campaign)
+    assert "\n" not in str(caught.value)
+
+
+def test_command_pretrains_and_says_what_to_do_next(small_campaign, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'objective = "mpm"\n[mpm]\ntargets = ["type"]\n[optimisation]\nn_steps = 500\nbatch_size = 8\nsave_every = 2\n'
+    )
+    out = tmp_path / "run"
+    command = ["pretrain", str(path), "--data", str(small_campaign[1]), "--out", str(out), "--steps", "4"]
+    done = CliRunner().invoke(cli, [*command, "--variations", "quick", "--tensorboard"], catch_exceptions=False)
+
+    assert done.exit_code == 0
+    assert f"hepfm-data finetune {out} DATA" in done.stdout
+    assert "probe accuracy" in done.stdout
+    assert len(list((out / "tensorboard").iterdir())) == 1
+    assert "A backbone for jets, pre-trained without labels" in (out / "README.md").read_text()
+    kept = read_recipe(PretrainingRecipe, out / "recipe.toml")
+    assert (kept.optimisation.n_steps, kept.data.variations) == (4, ("quick",))
+    assert AutoModel.from_pretrained(out).config.width == 128
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for pattern in ("mpm-*.toml", "rs3l-*.toml") for path in sorted(RECIPES.glob(pattern))],
+    ids=lambda path: path.stem,
+)
+def test_recipes_of_the_project_can_be_read(path):
+    wanted = read_recipe(PretrainingRecipe, path)
+    with torch.device("meta"):
+        wanted.backbone.make()
