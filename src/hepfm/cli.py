@@ -16,6 +16,7 @@ from hepfm.commands.finetune import finetune
 from hepfm.commands.predict import predict
 from hepfm.commands.pretrain import pretrain
 from hepfm.commands.study import study
+from hepfm.commands.tokenizer import tokenizer
 from hepfm.errors import HepfmError, InputError
 
 if TYPE_CHECKING:
@@ -551,7 +552,7 @@ _catalogue("processes", _processes)
 _catalogue("variations", _variations)
 _catalogue("detectors", _detectors)
 
-for _command in (pretrain, finetune, predict, evaluate, study):
+for _command in (pretrain, finetune, predict, evaluate, study, tokenizer):
     cli.add_command(_command)
 
 

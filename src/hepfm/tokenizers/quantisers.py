@@ -90,20 +90,38 @@ class _ResidualQuantiser(Quantiser):
 
 
 class _GridQuantiser(Quantiser):
-    """Finite scalar quantisation (arXiv:2309.15505): a fixed grid, which the encoder learns to fill."""
+    """Finite scalar quantisation (arXiv:2309.15505): a fixed grid, which the encoder learns to fill.
+
+    The library squeezes vectors into the grid's range by a tanh, which is undone here: so what comes out is what went
+    in, but for the rounding.
+    """
+
+    half_range: Tensor
+    offset: Tensor
+    half_width: Tensor
+    inside: Tensor
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
         self.dimensions = len(levels)
         self.codes = FSQ(list(levels))
+        n = torch.tensor(levels, dtype=torch.float32)
+        offset = torch.where(n % 2 == 0, 0.5, 0.0)
+        # The outermost cells reach to infinity: what stands for them is drawn in by a quarter of a cell.
+        parts = {"half_range": (n - 1) / 2, "offset": offset, "half_width": n // 2, "inside": 1 - 0.5 / n}
+        for name, values in parts.items():
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        quantised, ids = self.codes(vectors.unsqueeze(0))
-        return quantised.squeeze(0), ids.squeeze(0).long(), vectors.new_zeros(())
+        places, ids = self.codes(vectors.unsqueeze(0))
+        return self._expand(places.squeeze(0)), ids.squeeze(0).long(), vectors.new_zeros(())
 
     def decode(self, ids: Tensor) -> Tensor:
-        vectors: Tensor = self.codes.indices_to_codes(ids.unsqueeze(0)).squeeze(0)
-        return vectors
+        return self._expand(self.codes.indices_to_codes(ids.unsqueeze(0)).squeeze(0))
+
+    def _expand(self, places: Tensor) -> Tensor:
+        shift = torch.atanh(self.offset / self.half_range)
+        return torch.atanh((places * self.half_width + self.offset) / self.half_range * self.inside) - shift
 
 
 def make_quantiser(settings: TokenizerSettings) -> Quantiser:

@@ -12,8 +12,8 @@ from hepfm.tokenizers.targets import Targets
 _SUMS = 5
 # How much a correction of a jet's pt, mass and axis may be: factors up to e, angles up to 0.1.
 _MOST_CORRECTION = (1.0, 1.0, 0.1, 0.1)
-# The latent space begins as the standardised inputs: half-way up the range of the grid's tanh.
-_GRID_START = 0.7
+# A grid behind a tanh is filled evenly by inputs of about this width.
+_GRID_START = 0.6
 
 
 class VqVae(nn.Module):
@@ -92,9 +92,9 @@ class VqVae(nn.Module):
         for place in range(min(n_inputs, latent)):
             scale = weights[place] if place < len(weights) else 1.0
             if self.settings.quantiser == "fsq":
-                scale = _GRID_START
+                scale *= _GRID_START
             self.straight_in.weight[place, place] = scale
-            self.straight_out.weight[place, place] = 1 / scale if self.settings.quantiser != "fsq" else 1.5
+            self.straight_out.weight[place, place] = 1 / scale
 
 
 class _Pointwise(nn.Module):
