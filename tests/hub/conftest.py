@@ -83,11 +83,6 @@ def client(hub: Hub, tmp_path: Path) -> Client:
     return Client(hub, tmp_path)
 
 
-@pytest.fixture
-def campaign(small_campaign, tmp_path) -> Path:
-    return shutil.copytree(small_campaign[1], tmp_path / "resim-jets")
-
-
 @pytest.fixture(scope="session")
 def published(small_campaign, tmp_path_factory) -> Iterator[Client]:
     """A client of a Hub that has the small campaign as REPO, in versions v1 and v2. Write to other repositories."""
@@ -97,3 +92,10 @@ def published(small_campaign, tmp_path_factory) -> Iterator[Client]:
         client(*command, "--tag", "v1", "--license", "mit")
         client(*command, "--tag", "v2")
         yield client
+
+
+@pytest.fixture
+def campaign(published, small_campaign, tmp_path) -> Path:
+    """The small campaign to publish or to damage, and beside it the folder `staged`, converted already."""
+    shutil.copytree(published.folder / "staged", tmp_path / "staged")
+    return shutil.copytree(small_campaign[1], tmp_path / "resim-jets")

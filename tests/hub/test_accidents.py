@@ -24,7 +24,7 @@ def test_short_accidents_are_not_noticed(hub, client, campaign):
         Fault("PUT", "/storage/", 429, headers={"Retry-After": "0"}),
         Fault("POST", "objects/batch", 429, headers={"Retry-After": "0"}),
     ]
-    done = client("hepfm-data", "publish", campaign, "--repo", REPO)
+    done = client("hepfm-data", "publish", campaign, "--out", "staged", "--repo", REPO)
 
     assert all(fault.times == 0 for fault in hub.faults)
     assert len(hub.repositories[KEY].tags) == 1
@@ -59,7 +59,7 @@ def test_accidents_that_last_are_one_clear_line_and_the_same_call_finishes(hub, 
 
 def test_command_that_an_accident_ends_says_so_in_its_last_line(hub, client, campaign):
     hub.faults.append(Fault("POST", "/commit/", 500, times=50))
-    broken = client("hepfm-data", "publish", campaign, "--repo", REPO, ok=False)
+    broken = client("hepfm-data", "publish", campaign, "--out", "staged", "--repo", REPO, ok=False)
 
     assert broken.returncode == 1
     assert broken.stderr.strip().splitlines()[-1].startswith(f"hepfm-data: {REPO}: ")

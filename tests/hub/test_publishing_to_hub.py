@@ -14,7 +14,7 @@ KEY = ("datasets", REPO)
 @pytest.fixture
 def publish(client, campaign):
     def run(*options, repo=REPO, **more):
-        return client("hepfm-data", "publish", campaign, "--repo", repo, *options, **more)
+        return client("hepfm-data", "publish", campaign, "--out", "staged", "--repo", repo, *options, **more)
 
     return run
 
