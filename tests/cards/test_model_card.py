@@ -122,7 +122,7 @@ def test_the_card_has_every_section(card):
 
 
 def test_a_card_without_evaluation_promises_nothing(run, tmp_path):
-    for name in ("config.json", "recipe.toml", "training.json", "metrics.jsonl"):
+    for name in ("config.json", "recipe.toml", "training.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     text = write_model_card(tmp_path).path.read_text()
     assert "What it is worth" not in text
@@ -150,8 +150,11 @@ def test_a_pre_trained_backbone_has_a_card_whose_code_runs(tmp_path, monkeypatch
     (folder / "recipe.toml").write_text('[backbone]\nkind = "transformer"\n')
     data = {"name": "resim-jets", "n_jets": 100, "digest": "0" * 64, "n_train": 80}
     (folder / "training.json").write_text(json.dumps({"data": data, "versions": {"hepfm": "0.1.0"}}))
+    logged = [{"step": 10, "loss": 3.0}, {"step": 10, "validation_probe_accuracy": 0.25}]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in logged) + '{"step": 2')
     text = write_model_card(folder).path.read_text()
     assert "pre-trained without labels" in text
+    assert "| probe accuracy | 0.25 |" in text
     (code,) = blocks(text, "python")
     assert execute(code, tmp_path, monkeypatch, capsys) == "torch.Size([2, 16])\n"
 

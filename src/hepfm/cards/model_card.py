@@ -124,10 +124,7 @@ def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | N
 
 
 def _training_figure(folder: Path) -> "Callable[[], Figure] | None":
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    # A line that a kill has cut off was logged again.
-    metrics = [json.loads(line) for line in lines if line.endswith("}")]
+    metrics = _read_metrics(folder)
     if not any("loss" in entry for entry in metrics):
         return None
     from hepfm.cards.model_figures import draw_training
@@ -295,7 +292,7 @@ with torch.inference_mode():
 def _merit(run: _Run, folder: Path) -> str:
     found = run.evaluation
     if found is None:
-        return ""
+        return _last_validation(folder)
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
     parts = [f"On {found['n_jets']:,} jets of {_shown(found['data']['name'])} (split: {found['split']}){n_out}.\n"]
     rows = [
@@ -323,6 +320,24 @@ def _merit(run: _Run, folder: Path) -> str:
     }
     parts += [f"![{text}]({name})\n" for name, text in pictures.items() if (folder / name).exists()]
     return "\n".join(parts)
+
+
+def _last_validation(folder: Path) -> str:
+    """What the last evaluation during the training found."""
+    last: dict[str, float] = {}
+    for entry in _read_metrics(folder):
+        last |= {name: value for name, value in entry.items() if name.startswith("validation_")}
+    if not last:
+        return ""
+    rows = [(name.removeprefix("validation_").replace("_", " "), _plain(value)) for name, value in last.items()]
+    return "On jets that trained nothing, at the end of the training:\n\n" + _table(("", ""), rows)
+
+
+def _read_metrics(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # A line that a kill has cut off was logged again.
+    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _robustness(robustness: Mapping[str, Any]) -> str:
