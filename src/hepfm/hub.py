@@ -87,9 +87,13 @@ def publish_folder(
         head = api.repo_info(repo, repo_type="dataset").sha or ""
         tags = {t.name: t.target_commit for t in api.list_repo_refs(repo, repo_type="dataset").tags}
         upload = _compare(folder, _remote_files(repo))
-        if tag in tags and (upload.new or upload.deleted or tags[tag] != head):
-            msg = f"{repo}: version {tag!r} exists, of other files. Versions never change: choose a new one (--tag)."
-            raise InputError(msg)
+        if tag in tags:
+            version = upload if tags[tag] == head else _compare(folder, _remote_files(repo, tags[tag]))
+            if version.new or version.deleted:
+                msg = (
+                    f"{repo}: version {tag!r} exists, of other files. Versions never change: choose a new one (--tag)."
+                )
+                raise InputError(msg)
         commit = head
         if upload.new or upload.deleted:
             operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
@@ -141,11 +145,11 @@ def fetch_file(repo: str, path: str, *, revision: str | None = None) -> Path:
         return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
 
 
-def _remote_files(repo: str) -> "dict[str, RepoFile]":
+def _remote_files(repo: str, revision: str | None = None) -> "dict[str, RepoFile]":
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    tree = HfApi().list_repo_tree(repo, recursive=True, repo_type="dataset")
+    tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision, repo_type="dataset")
     return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 

@@ -24,6 +24,7 @@ from hepfm.resim.check import check_campaign
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE, SPLITS, split_of
 from hepfm.table import JetTable
 
+CARD = "README.md"
 _TABLE_JETS = 16384
 _FILE_JETS = 10 * _TABLE_JETS
 """Files of some 200 MB, of ten row groups."""
@@ -72,7 +73,8 @@ def publish(folder: Path | str, out: Path | str, how: Publication, *, report: Re
         msg = f"{folder}: not sound: {findings.problems[0]}{more}. Run resim, or resim --repair, then publish again."
         raise CampaignError(msg)
     stage(folder, out, report=report, repo=how.repo, license=how.license)
-    tag = how.tag or f"data-{file_digest(Path(out) / INDEX)[:12]}"
+    # Whatever differs, be it the licence in the card, is another version and not a refused upload.
+    tag = how.tag or f"data-{_digest([file_digest(Path(out) / name) for name in (INDEX, CARD)])[:12]}"
     message = f"Jets of {Path(folder).name}, {tag}"
     return publish_folder(Path(out), how.repo, tag=tag, private=how.private, message=message)
 
@@ -146,12 +148,11 @@ def stage(
         "campaign": header.get("digest", ""),
         "hepfm": __version__,
         "split_rule": SPLIT_RULE,
-        # The version's name is made of the index: other pictures are another version, not a refused upload.
         "figures": {picture.path: file_digest(target / picture.path) for picture in pictures},
     }
     write_index(target, published, provenance)
     card = dataset_card(source, dataset, published, repo=repo or str(out), license=license, pictures=pictures)
-    write_whole(target / "README.md", card.encode())
+    write_whole(target / CARD, card.encode())
     return published
 
 

@@ -40,12 +40,18 @@ def test_version_stays_what_it_was(published, small_campaign):
     n_commits = published.hub.count("POST", "/commit/")
     published(*command, "--tag", "v2")
     refused = published(*command, "--tag", "v1", "--license", "cc0-1.0", ok=False)
-    tags = published.hub.repositories[KEY].tags
+    tags = dict(published.hub.repositories[KEY].tags)
+    n_refused = published.hub.count("POST", "/commit/")
+    for license in ("cc0-1.0", "cc-by-4.0", "cc0-1.0"):
+        published(*command, "--license", license)
 
     assert refused.returncode == 2
     assert "version 'v1' exists, of other files" in refused.stderr
     assert (set(tags), len(set(tags.values()))) == ({"v1", "v2"}, 2)
-    assert published.hub.count("POST", "/commit/") == n_commits
+    assert n_refused == n_commits
+    # Without a name, another licence is another version, and the old one can come back.
+    assert len(published.hub.repositories[KEY].tags) == len(tags) + 2
+    assert published.hub.count("POST", "/commit/") == n_commits + 3
 
 
 def test_dry_run_lists_what_would_be_sent_and_sends_nothing(hub, publish):
