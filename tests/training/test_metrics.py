@@ -84,8 +84,9 @@ def test_rejection_is_one_over_the_background_that_passes():
     assert rejection(roc(SCORE, SIGNAL), 0.5).value == pytest.approx(3)
 
 
-def test_rejection_is_infinite_where_nothing_passes():
-    found = rejection(roc(SCORE, SIGNAL), 0.2)
+@pytest.mark.parametrize("efficiency", [0.2, 0.4], ids=["no jet", "a part of a jet"])
+def test_rejection_is_infinite_where_less_than_one_jet_passes(efficiency):
+    found = rejection(roc(SCORE, SIGNAL), efficiency)
     assert math.isinf(found.value)
     assert math.isnan(found.error)
 

@@ -147,13 +147,15 @@ _MIXED = ("less_signal", "more_signal")
 def _labelled(source: Source, number: int, labels: Labels, regression: bool, weak: bool) -> tuple[Any, ...]:
     """Event, jet, target, place and source of each labelled jet; names of classes; notes."""
     notes = []
+    identity = [name for name in ("jet_index", "view") if name in source.dataset.columns]
+    known_events = ["event_id"] * ("event_id" in source.dataset.columns)
+    source.keep([*known_events, *identity, *([] if weak else [labels.column])])
     events = source.events()
     if not source.knows_events:
         notes.append(f"{source.dataset.name} has no event_id: its jets are split 80/10/10 by a hash of their place")
     jets = np.zeros(len(events), np.int64)
-    for name in ("jet_index", "view"):
-        if name in source.dataset.columns:
-            jets = jets * 2**16 + source.column(name).astype(np.int64) + 128
+    for column in identity:
+        jets = jets * 2**16 + source.column(column).astype(np.int64) + 128
     names: tuple[str, ...] = ()
     if weak:
         # Two samples may number their events alike.

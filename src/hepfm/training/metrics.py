@@ -115,10 +115,10 @@ def rejection(curve: Roc, efficiency: float) -> Measured:
     does within the binomial error of the signal efficiency.
 
     Returns:
-        Infinity, with an error of NaN, where no background jet passes.
+        Infinity, with an error of NaN, where less than one background jet passes.
     """
     passing = curve.background_at(efficiency)
-    if passing <= 0:
+    if passing * curve.n_background < 1 - 1e-9:
         return Measured(math.inf, math.nan)
     own = math.sqrt(passing * (1 - passing) / curve.n_background)
     shift = math.sqrt(efficiency * (1 - efficiency) / curve.n_signal)

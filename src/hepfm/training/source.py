@@ -91,10 +91,19 @@ class Source:
         Raises:
             InputError: the dataset has no such column, or it is one of constituents.
         """
-        self.check_column(name)
-        if name not in self._columns:
-            self._columns[name] = self.read([name]).columns[name]
+        self.keep([name])
         return self._columns[name]
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Read columns of jets that will be asked for, going through the files once.
+
+        Raises:
+            InputError: as for `column`.
+        """
+        for name in names:
+            self.check_column(name)
+        if wanted := [name for name in dict.fromkeys(names) if name not in self._columns]:
+            self._columns |= self.read(wanted).columns
 
     def events(self) -> NDArray[np.int64]:
         """The number of each jet's event; of each jet's place where the dataset does not know events."""
