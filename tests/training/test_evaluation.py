@@ -17,7 +17,7 @@ from hepfm import cli
 from hepfm.errors import InputError
 from hepfm.inputs import constituent_inputs
 from hepfm.table import JetTable
-from hepfm.training.evaluation import Question, default_split, evaluate
+from hepfm.training.evaluation import Question, default_split, evaluate, report_lines
 from hepfm.training.finetune import Finetuning, finetune
 from hepfm.training.labels import Labels
 from hepfm.training.prediction import predict, score_columns
@@ -252,6 +252,23 @@ def test_data_that_trained_are_only_tested_on_their_test_split(recipe, tmp_path)
     assert default_split(hepfm.open(path), tagger.digests) == "test"
 
 
+def test_jets_of_one_class_have_an_accuracy_and_no_curve(tagger, tmp_path):
+    path = write_toys(tmp_path / "a.parquet", toys(60).select(np.arange(1, 60, 2)))
+    found = evaluate(tagger, hepfm.open(path), Question(split=None))
+    assert found["n_jets"] == 30
+    assert 0 <= found["accuracy"]["value"] <= 1
+    assert (found["auc"], found["roc"]) == (None, {})
+    assert "AUC" not in "".join(report_lines(found))
+
+
+def test_jets_of_which_the_network_makes_no_number_are_an_error(recipe, tmp_path):
+    broken = finetune(replace(recipe, n_epochs=1), tmp_path / "run").model
+    with torch.no_grad():
+        broken.head.output.bias.fill_(float("inf"))
+    with pytest.raises(InputError, match="makes no number of 10 of 10 jets"):
+        Tagger(broken).scores(toys(10))
+
+
 # --- robustness ---
 
 
@@ -280,6 +297,18 @@ def test_other_jets_of_the_same_kind_differ_as_much_as_by_chance(tagger, tmp_pat
     for distance in found["variations"]["other"]["Hbb"].values():
         assert 0.4 < distance["value"] / distance["by_chance"] < 2.5
     assert found["spread"]["Hbb"]["relative"] == pytest.approx(1, abs=0.2)
+
+
+def test_jets_that_nothing_identifies_are_no_views_of_each_other(tagger, tmp_path):
+    tables = []
+    for variation in ("nominal", "other"):
+        table = toys(variation=variation)
+        columns = {name: table.columns[name] for name in ("jet_label", "variation")}
+        tables.append(JetTable(columns, table.offsets, table.constituents))
+    path = write_toys(tmp_path / "views.parquet", *tables)
+    found = evaluate(tagger, hepfm.open(path), Question(split=None, n_bootstrap=5))["robustness"]
+    assert found["spread"] == {"QCD": None, "Hbb": None}
+    assert found["variations"]["other"]["QCD"]["wasserstein"]["value"] == 0
 
 
 def test_each_variation_is_measured_too(tagger, tmp_path):

@@ -138,6 +138,13 @@ def test_a_sample_does_not_depend_on_the_order_of_the_files(tmp_path):
     assert first.tolist() == second.tolist()
 
 
+def test_all_views_train_if_that_is_wanted(recipe, tmp_path):
+    path = write_toys(tmp_path / "views.parquet", toys(60), toys(60, variation="other"))
+    one = finetune(replace(recipe, data=(str(path),), n_epochs=1), tmp_path / "one")
+    both = finetune(replace(recipe, data=(str(path),), n_epochs=1, variation="all"), tmp_path / "both")
+    assert both.n_training == 2 * one.n_training
+
+
 def test_another_seed_takes_other_labels(tmp_path):
     source = Source(hepfm.open(write_toys(tmp_path / "a.parquet")), "train")
     first, second = (choose([source], Labels(n_jets=30), regression=False, seed=s) for s in (1, 2))

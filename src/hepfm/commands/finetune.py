@@ -51,7 +51,7 @@ _N_TEST = 20_000
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: runs/NETWORK-DATA-MODE]")
 @columns_option
-@click.option("--variation", help="Whose views to train on.  [default: the first one]")
+@click.option("--variation", help="Whose views to train on, or all.  [default: the first one]")
 @click.option("--n-constituents", default=128, show_default=True, type=Whole(1, 10_000), help="Seen of a jet, at most.")
 @allow_missing_option
 @click.option("--rotate/--no-rotate", default=True, show_default=True, help="Turn and mirror jets about their axis.")
@@ -115,6 +115,7 @@ def _run(recipe: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401
     from hepfm import terminal
     from hepfm.cards.model_card import write_model_card
     from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, headline, write_evaluation
+    from hepfm.training.finetune import ALL_VARIATIONS
     from hepfm.training.finetune import finetune as fine_tune
     from hepfm.training.scoring import Tagger
 
@@ -128,7 +129,8 @@ def _run(recipe: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401
     # Two mixed samples say nothing of their jets' classes.
     if len(recipe.data) == 1 and not (folder / EVALUATION).exists():
         dataset = hepfm.open(recipe.data[0], columns=recipe.columns)
-        variations = (recipe.variation,) if recipe.variation else dataset.variations[:1]
+        named = recipe.variation not in (None, ALL_VARIATIONS)
+        variations = (recipe.variation,) if named else dataset.variations[:1]
         tagger = Tagger.load(str(folder), allow_missing=recipe.allow_missing)
         question = Question(recipe.labels.column, split=default_split(dataset, tagger.digests), variations=variations)
         try:

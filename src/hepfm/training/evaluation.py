@@ -95,9 +95,9 @@ def evaluate(
     names = question.variations or dataset.variations or (None,)
     truth_names = _truth_names(tagger, dataset, question)
     scored: dict[str, Scored] = {}
-    for name in names:
+    for number, name in enumerate(names):
         source = Source(dataset, question.split, name)
-        scored[name or "all"] = _score(tagger, source, question, truth_names, report)
+        scored[name or "all"] = _score(tagger, source, number, question, truth_names, report)
     nominal = next(iter(scored.values()))
     where = f"the {question.split} split of {dataset.name}" if question.split else dataset.name
     if not len(nominal.truth):
@@ -219,8 +219,9 @@ def _truth_names(tagger: Tagger, dataset: Dataset, question: Question) -> tuple[
 
 
 def _score(
-    tagger: Tagger, source: Source, question: Question, names: tuple[str, ...], report: Progress | None
+    tagger: Tagger, source: Source, number: int, question: Question, names: tuple[str, ...], report: Progress | None
 ) -> Scored:
+    """Score the jets of the variation of some number."""
     dataset = source.dataset
     source.check_column(question.label)
     share = 1.0
@@ -231,9 +232,10 @@ def _score(
     for table, found in tagger.score_source(source, (question.label, *identity), share):
         scores.append(found)
         labels.append(table.columns[question.label])
-        rows = np.arange(done, done + table.n_jets)
-        events.append(table.columns.get("event_id", rows).astype(np.int64))
-        jets.append(table.columns.get("jet_index", np.zeros(len(rows))).astype(np.int64))
+        # Jets that nothing identifies are no views of each other.
+        unlike = np.arange(done, done + table.n_jets) + number * 2**40
+        events.append(table.columns.get("event_id", unlike).astype(np.int64))
+        jets.append(table.columns.get("jet_index", unlike).astype(np.int64))
         done += table.n_jets
         if report is not None:
             report(source.variation or "", done, len(dataset))

@@ -29,6 +29,8 @@ from hepfm.training.stream import Stream
 
 Mode = Literal["scratch", "frozen", "full"]
 
+ALL_VARIATIONS = "all"
+
 _TARGET = "labels"
 _VALIDATION_BATCH = 256
 # Enough to know means and widths by.
@@ -43,7 +45,7 @@ class Finetuning:
         checkpoint: name or folder of the backbone.
         data: the jets, one source; or two mixed samples (CWoLa), the one with more signal first.
         columns: column map of a table, as `hepfm.open` takes it.
-        variation: whose views train; by default the first, of several.
+        variation: whose views train; by default the first, of several. "all" takes every view as a jet of its own.
         task: whether labels are classes or numbers.
         mode: "scratch" begins with new weights, "frozen" trains the head only, "full" everything.
         labels: which ones, and how many.
@@ -144,7 +146,8 @@ class TrainingJets:
             InputError: there is no such source, variation or column map.
         """
         datasets = [open_jets(name, columns=recipe.columns) for name in recipe.data]
-        self.sources = [Source(d, "train", recipe.variation or first_variation(d)) for d in datasets]
+        every = recipe.variation == ALL_VARIATIONS
+        self.sources = [Source(d, "train", None if every else recipe.variation or first_variation(d)) for d in datasets]
         self.origin = [describe_data(dataset) for dataset in datasets]
         self._kept: dict[int, tuple[NDArray[np.int64], JetTable]] = {}
 

@@ -1,10 +1,11 @@
 """Which data a training saw, so that its folder can say so and refuse others."""
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 from hepfm import manifest
-from hepfm.atomic import exists, is_folder, location
+from hepfm.atomic import exists, is_folder, is_local, location
 from hepfm.dataset import Dataset
 from hepfm.formats.hdf5 import file_digest
 
@@ -25,10 +26,25 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         recorded = {f"{dataset.name}/{record.path}": record.sha256 for record in manifest.read(place)}
     digest = hashlib.sha256()
     for file in dataset.files:
-        digest.update((recorded.get(file.path) or file_digest(file.path)).encode())
+        digest.update((recorded.get(file.path) or _digest(file.path)).encode())
     return {
         "name": dataset.name,
         "n_jets": len(dataset),
         "variations": list(dataset.variations),
         "digest": digest.hexdigest(),
     }
+
+
+def _digest(path: str) -> str:
+    place = location(path)
+    if not is_local(place):
+        return file_digest(path)
+    state = place.stat()
+    return _digest_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _digest_of_state(path: str, n_bytes: int, changed: int) -> str:
+    """The digest of a file, which is read once as long as it stays what it is."""
+    del n_bytes, changed
+    return file_digest(path)

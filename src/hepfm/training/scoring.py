@@ -54,6 +54,7 @@ class Tagger:
             StorageError: the Hub cannot be reached.
         """
         model = AutoModelForSequenceClassification.from_pretrained(name)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
         how = getattr(model.config, FINETUNING, {})
         missing = inputs_of(model) if allow_missing else how.get("missing_inputs", ())
         return cls(model, int(how.get("n_constituents", cls.n_constituents)), tuple(missing))
@@ -93,7 +94,11 @@ class Tagger:
         return needed_columns(self.inputs, known, self.missing)
 
     def scores(self, table: JetTable) -> NDArray[np.float32]:
-        """Probabilities of the classes, shape (N, C), or predicted numbers, shape (N, 1)."""
+        """Probabilities of the classes, shape (N, C), or predicted numbers, shape (N, 1).
+
+        Raises:
+            InputError: jets without an input, or of which the network makes no number.
+        """
         jets = PaddedJets(table, self.inputs, (), self.n_constituents, trim=True, allow_missing=bool(self.missing))
         found = np.empty((table.n_jets, len(self.classes)), np.float32)
         # Jets of similar length together: little padding.
@@ -106,6 +111,9 @@ class Tagger:
                 batch = {name: values.to(device) for name, values in jets.__getitems__(rows.tolist()).items()}
                 logits = self.model(**batch).logits.float()
                 found[rows] = (logits if self.is_regression else logits.softmax(-1)).cpu().numpy()
+        if n_lost := int((~np.isfinite(found).all(axis=1)).sum()):
+            msg = f"the network makes no number of {n_lost:,} of {len(found):,} jets: their inputs, or it, are damaged."
+            raise InputError(msg)
         return found
 
     def score_source(
