@@ -26,7 +26,7 @@ from hepfm.training.metrics import auc
 from hepfm.training.recipes import read_recipe
 from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger
-from hepfm.training.source import Source
+from hepfm.training.source import Source, open_source
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +333,22 @@ def test_what_is_missing_is_unknown_and_not_zero(recipe, kinematics, tmp_path):
 def test_a_tagger_that_knew_an_input_wants_it_again(finished, kinematics):
     with pytest.raises(InputError, match="part_d0val"):
         evaluate(Tagger.load(str(finished.folder)), hepfm.open(kinematics), Question())
+
+
+# --- sources ---
+
+
+def test_files_are_named_by_a_pattern(tmp_path):
+    for part, name in enumerate(("b", "a")):
+        write_toys(tmp_path / f"{name}.parquet", toys(20 + part))
+    dataset = open_source(str(tmp_path / "*.parquet"))
+    assert [file.n_jets for file in dataset.files] == [21, 20]
+    assert dataset.classes == hepfm.open(tmp_path / "a.parquet").classes
+
+
+def test_a_pattern_that_matches_nothing_says_so(tmp_path):
+    with pytest.raises(InputError, match="no file matches"):
+        open_source(str(tmp_path / "*.root"))
 
 
 # --- stopping and going on ---

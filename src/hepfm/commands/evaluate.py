@@ -55,15 +55,15 @@ def evaluate(
     Accuracy, areas under ROC curves, background rejection; and where there are several views of the same events, how
     far scores move between them.
     """
-    import hepfm
     from hepfm import terminal
     from hepfm.cards.model_card import write_evaluation_figures, write_model_card
     from hepfm.training.evaluation import Question, default_split, report_lines, write_evaluation
     from hepfm.training.evaluation import evaluate as measure
     from hepfm.training.scoring import Tagger
+    from hepfm.training.source import open_source
 
     tagger = Tagger.load(checkpoint, allow_missing=allow_missing)
-    dataset = hepfm.open(data, columns=columns)
+    dataset = open_source(data, columns)
     chosen = default_split(dataset, tagger.digests) if split is None else None if split == "all" else split
     question = Question(label or tagger.label, signal or (), background or (), chosen, variations or (), n_jets=n_jets)
     with terminal.conversion_bar() as report:

@@ -82,9 +82,9 @@ def finetune(
 ) -> None:
     """Fine-tune the network CHECKPOINT to the labelled jets DATA.
 
-    DATA is whatever hepfm.open opens. The result is a folder that AutoModelForSequenceClassification.from_pretrained
-    loads, with recipe, curves and a model card. Jets of the test split train nothing; the result is measured on them.
-    Running the same command again goes on after an interruption.
+    DATA is whatever hepfm.open opens, or a pattern of files ('train/*.root'). The result is a folder that
+    AutoModelForSequenceClassification.from_pretrained loads, with recipe, curves and a model card. Jets of the test
+    split train nothing; the result is measured on them. Running the same command again goes on after an interruption.
     """
     if (data is None) == (not weak):
         msg = "expected DATA, or --weak with two mixed samples. Give one of them."
@@ -111,13 +111,13 @@ def finetune(
 
 def _run(recipe: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401
     """Fine-tune, measure on the test split, write the card."""
-    import hepfm
     from hepfm import terminal
     from hepfm.cards.model_card import write_model_card
     from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, headline, write_evaluation
     from hepfm.training.finetune import ALL_VARIATIONS
     from hepfm.training.finetune import finetune as fine_tune
     from hepfm.training.scoring import Tagger
+    from hepfm.training.source import open_source
 
     with terminal.conversion_bar() as report:
         done = fine_tune(
@@ -128,7 +128,7 @@ def _run(recipe: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401
     notes, text, found = list(done.notes), "", None
     # Two mixed samples say nothing of their jets' classes.
     if len(recipe.data) == 1 and not (folder / EVALUATION).exists():
-        dataset = hepfm.open(recipe.data[0], columns=recipe.columns)
+        dataset = open_source(recipe.data[0], recipe.columns)
         named = recipe.variation not in (None, ALL_VARIATIONS)
         variations = (recipe.variation,) if named else dataset.variations[:1]
         tagger = Tagger.load(str(folder), allow_missing=recipe.allow_missing)

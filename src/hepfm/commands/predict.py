@@ -36,16 +36,15 @@ def predict(
     as_json: bool,
 ) -> None:
     """Write the jets DATA with the scores of the tagger CHECKPOINT, as columns score_<class>."""
-    import hepfm
     from hepfm import terminal
     from hepfm.formats.flat import check_suffix
     from hepfm.training.prediction import predict as write_scores
     from hepfm.training.scoring import Tagger
-    from hepfm.training.source import Source
+    from hepfm.training.source import Source, open_source
 
     check_suffix(out)
     tagger = Tagger.load(checkpoint, allow_missing=allow_missing)
-    dataset = hepfm.open(data, columns=columns)
+    dataset = open_source(data, columns)
     with terminal.conversion_bar() as report:
         done = write_scores(
             tagger, Source(dataset, None), out, name=Path(checkpoint).name, constituents=constituents, report=report

@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 from hepfm.errors import InputError
 from hepfm.models import AutoModel, AutoModelForSequenceClassification, JetForSequenceClassification
 from hepfm.models.classifier import Backbone
-from hepfm.opening import open as open_jets
 from hepfm.table import JetTable
 from hepfm.training.augmentation import check_turnable, turn
 from hepfm.training.batches import Batch, PaddedJets
@@ -24,7 +23,7 @@ from hepfm.training.origin import describe_data
 from hepfm.training.recipes import Optimisation
 from hepfm.training.run import Report, Training, rank_and_size, train
 from hepfm.training.scoring import FINETUNING, inputs_of, missing_inputs, needed_columns
-from hepfm.training.source import Source, first_variation
+from hepfm.training.source import Source, first_variation, open_source
 from hepfm.training.stream import Stream
 
 Mode = Literal["scratch", "frozen", "full"]
@@ -145,7 +144,7 @@ class TrainingJets:
         Raises:
             InputError: there is no such source, variation or column map.
         """
-        datasets = [open_jets(name, columns=recipe.columns) for name in recipe.data]
+        datasets = [open_source(name, recipe.columns) for name in recipe.data]
         every = recipe.variation == ALL_VARIATIONS
         self.sources = [Source(d, "train", None if every else recipe.variation or first_variation(d)) for d in datasets]
         self.origin = [describe_data(dataset) for dataset in datasets]

@@ -1,6 +1,8 @@
 """The jets of one split of a dataset, whatever it knows of events."""
 
 from collections.abc import Iterator, Sequence
+from glob import glob
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,27 @@ from numpy.typing import NDArray
 
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
+from hepfm.opening import open as open_jets
 from hepfm.schema import SPLITS, is_constituent, split_of, unknown_name
 from hepfm.table import JetTable
 
 _PIECE = 16384
+
+
+def open_source(name: str, columns: str | None = None) -> Dataset:
+    """Open jets by a name that a recipe can hold: what `hepfm.open` takes, or a pattern of files such as train/*.root.
+
+    Raises:
+        InputError: no file matches, or as `hepfm.open`.
+        CampaignError, StorageError: as `hepfm.open`.
+    """
+    if not any(letter in name for letter in "*?[") or Path(name).exists():
+        return open_jets(name, columns=columns)
+    paths = sorted(glob(name, recursive=True))  # noqa: PTH207 (a pattern may begin at the root)
+    if not paths:
+        msg = f"{name}: no file matches; expected files of jets."
+        raise InputError(msg)
+    return Dataset(open_jets(paths, columns=columns).files, name)
 
 
 class Source:

@@ -14,7 +14,6 @@ from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.inputs import columns_for
 from hepfm.models import AutoModel
-from hepfm.opening import open as open_jets
 from hepfm.schema import unknown_name
 from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, write_evaluation
 from hepfm.training.finetune import Finetuning, Mode, TrainingJets, finetune
@@ -25,7 +24,7 @@ from hepfm.training.origin import describe_data
 from hepfm.training.recipes import write_recipe
 from hepfm.training.run import ORIGIN, RECIPE
 from hepfm.training.scoring import Tagger, inputs_of
-from hepfm.training.source import Source, first_variation
+from hepfm.training.source import Source, first_variation, open_source
 
 STUDY, TABLE = "study.json", "study.md"
 MODES: tuple[Mode, ...] = ("scratch", "frozen", "full")
@@ -196,7 +195,7 @@ class _TestJets:
     """The jets that every network of a study is tested on."""
 
     def __init__(self, study: Study, inputs: Sequence[str], digest: str) -> None:
-        self._dataset = open_jets(study.test_data or study.data, columns=study.columns)
+        self._dataset = open_source(study.test_data or study.data, study.columns)
         self._study, self._inputs = study, inputs
         self._loaded: Dataset | None = None
         split = default_split(self._dataset, [digest])
