@@ -3,11 +3,11 @@
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hepfm.errors import InputError, StorageError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
 # The Hub makes it with the repository, and needs it to know large files.
+Kind = Literal["dataset", "model"]
 _HUBS_OWN = (".gitattributes",)
 # Says on stderr what it tries again, with the address.
 _CLIENTS_LOGGER = "huggingface_hub.utils._http"
@@ -31,7 +32,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a dataset lies now: `commit` is the one that holds it, whether or not it was made just now."""
+    """Where a dataset or model lies now: `commit` is the one that holds it, whether or not it was made just now."""
 
     url: str
     commit: str
@@ -52,26 +53,35 @@ def is_repo_id(text: str) -> bool:
     return True
 
 
-def local_files(folder: Path) -> dict[str, int]:
+def local_files(folder: Path, patterns: Sequence[str] = ("**/*",)) -> dict[str, int]:
     """Names and sizes of the files that would be published: all but hidden ones, such as temporary files."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     relative = {path.relative_to(folder): path.stat().st_size for path in paths}
     return {path.as_posix(): size for path, size in relative.items() if not any(p.startswith(".") for p in path.parts)}
 
 
 def publish_folder(
-    folder: Path, repo: str, *, tag: str | None = None, private: bool = False, message: str = "Update"
+    folder: Path,
+    repo: str,
+    *,
+    kind: Kind = "dataset",
+    patterns: Sequence[str] = ("**/*",),
+    tag: str | None = None,
+    private: bool = False,
+    message: str = "Update",
 ) -> Published:
-    """Make a dataset on the Hub equal to a folder, in one commit.
+    """Make a dataset, or a model, on the Hub equal to a folder, in one commit.
 
     Only what differs is sent; if nothing does, there is no commit. Large files that were sent before an interruption
     are not sent again. Files on the Hub that the folder does not have are deleted.
 
     Args:
         folder: what to publish; hidden files are left out.
-        repo: OWNER/NAME; made if there is no such dataset.
+        repo: OWNER/NAME; made if there is no such dataset or model.
+        kind: which of the two it is.
+        patterns: names of the files that are published, such as "*.json".
         tag: name of the version, which from now on stands for this state.
-        private: only the owner may see it. For a dataset that is made now.
+        private: only the owner may see it. For one that is made now.
         message: of the commit.
 
     Raises:
@@ -83,13 +93,14 @@ def publish_folder(
 
     api = HfApi()
     with _errors_of(repo):
-        url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-        head = api.repo_info(repo, repo_type="dataset").sha or ""
-        tags = {t.name: t.target_commit for t in api.list_repo_refs(repo, repo_type="dataset").tags}
-        upload = _compare(folder, _remote_files(repo))
+        url = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
+        head = api.repo_info(repo, repo_type=kind).sha or ""
+        tags = {t.name: t.target_commit for t in api.list_repo_refs(repo, repo_type=kind).tags}
+        local = local_files(folder, patterns)
+        upload = _compare(folder, local, _remote_files(repo, kind=kind))
         if tag in tags:
-            version = upload if tags[tag] == head else _compare(folder, _remote_files(repo, tags[tag]))
-            if version.new or version.deleted:
+            old = upload if tags[tag] == head else _compare(folder, local, _remote_files(repo, tags[tag], kind=kind))
+            if old.new or old.deleted:
                 msg = (
                     f"{repo}: version {tag!r} exists, of other files. Versions never change: choose a new one (--tag)."
                 )
@@ -101,11 +112,11 @@ def publish_folder(
                 *(CommitOperationDelete(name) for name in upload.deleted),
             ]
             done = api.create_commit(
-                repo, operations, commit_message=message, repo_type="dataset", parent_commit=head or None
+                repo, operations, commit_message=message, repo_type=kind, parent_commit=head or None
             )
             commit = done.oid
         if tag is not None and tag not in tags:
-            api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset")
+            api.create_tag(repo, tag=tag, revision=commit, repo_type=kind)
     return Published(str(url), commit, upload)
 
 
@@ -119,7 +130,7 @@ def compare(folder: Path, repo: str) -> Upload:
 
     with _errors_of(repo):
         try:
-            return _compare(folder, _remote_files(repo))
+            return _compare(folder, local_files(folder), _remote_files(repo))
         except RepositoryNotFoundError:
             return Upload(local_files(folder), {}, ())
 
@@ -145,16 +156,15 @@ def fetch_file(repo: str, path: str, *, revision: str | None = None) -> Path:
         return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
 
 
-def _remote_files(repo: str, revision: str | None = None) -> "dict[str, RepoFile]":
+def _remote_files(repo: str, revision: str | None = None, *, kind: Kind = "dataset") -> "dict[str, RepoFile]":
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision, repo_type="dataset")
+    tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision, repo_type=kind)
     return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 
-def _compare(folder: Path, remote: "Mapping[str, RepoFile]") -> Upload:
-    local = local_files(folder)
+def _compare(folder: Path, local: Mapping[str, int], remote: "Mapping[str, RepoFile]") -> Upload:
     same = {name for name in local if name in remote and _is_same(folder / name, local[name], remote[name])}
     return Upload(
         new={name: size for name, size in local.items() if name not in same},

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MOST = 10**9
+_PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
 
 
 @click.command(
@@ -20,6 +21,7 @@ _MOST = 10**9
         "hepfm-data pretrain recipes/mpm-tiny.toml --data resim-jets --out runs/mpm-tiny",
         "hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations nominal,reseed",
         "hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass.root --tokenizer runs/kmeans --steps 1000",
+        "hepfm-data pretrain recipes/mpm-base.toml --data hepfm/resim-jets --push me/mpm-base",
         "torchrun --nproc-per-node 4 -m hepfm.cli pretrain recipes/mpm-base.toml --data hepfm/resim-jets",
     )
 )
@@ -34,6 +36,8 @@ _MOST = 10**9
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: the recipe's]")
 @click.option("--seed", type=Whole(0, 2**31), help="Of all random numbers.  [default: the recipe's]")
 @click.option("--tensorboard", is_flag=True, help="Write its files, too, into the run's folder.")
+@click.option("--push", metavar="OWNER/NAME", help="Publish the finished backbone as a model on the Hub.")
+@click.option("--private", is_flag=True, help="Only you may see it there.")
 @json_option
 def pretrain(
     recipe: Path,
@@ -43,6 +47,8 @@ def pretrain(
     variations: tuple[str, ...] | None,
     tokenizer: str | None,
     tensorboard: bool,
+    push: str | None,
+    private: bool,
     as_json: bool,
     **settings: Any,  # noqa: ANN401 (of the optimisation)
 ) -> None:
@@ -77,15 +83,26 @@ def pretrain(
         )
     if not is_leader():
         return
-    notes = write_model_card(folder).notes
+    notes = write_model_card(folder, repo=push).notes
     found = _last(read_metrics(folder))
+    url = _publish(folder, push, private=private) if push else None
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "metrics": found, "notes": list(notes)}))
+        click.echo(json.dumps({"folder": str(folder), "metrics": found, "notes": list(notes), "url": url}))
         return
     for note in notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{folder}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items()))
-    click.echo(f"hepfm-data finetune {folder} DATA --label jet_label")
+    if url:
+        click.echo(f'{url}\nAutoModel.from_pretrained("{push}") loads it.')
+    click.echo(f"hepfm-data finetune {push or folder} DATA --label jet_label")
+
+
+def _publish(folder: Path, repo: str, *, private: bool) -> str:
+    """Send what a finished run is worth to others: no checkpoints, no logs of TensorBoard."""
+    from hepfm.hub import publish_folder
+
+    message = f"{folder.name}, pre-trained with hepfm"
+    return publish_folder(folder, repo, kind="model", patterns=_PUBLISHED, private=private, message=message).url
 
 
 def _last(metrics: "Sequence[Mapping[str, float]]") -> dict[str, float]:

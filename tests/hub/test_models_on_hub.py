@@ -1,0 +1,50 @@
+"""A pre-trained backbone on the Hub on loopback: pushed by the command, loaded by name."""
+
+import json
+
+RECIPE = """
+objective = "mpm"
+[mpm]
+targets = ["type"]
+[optimisation]
+n_steps = 2
+batch_size = 8
+save_every = 2
+"""
+
+LOAD = """
+import json
+import torch
+import transformers
+from hepfm.errors import HepfmError
+from hepfm.models import AutoModel
+here, there = AutoModel.from_pretrained("run"), AutoModel.from_pretrained("hepfm/mpm-mini")
+plain = transformers.AutoModel.from_pretrained("hepfm/mpm-mini")
+weights = [model.state_dict() for model in (here, there, plain)]
+answers = [all(torch.equal(weights[0][name], other[name]) for other in weights for name in weights[0])]
+for name, more in (("hepfm/nothing", {}), ("hepfm/mpm-mini", {"revision": "v9"})):
+    try:
+        AutoModel.from_pretrained(name, **more)
+    except HepfmError as error:
+        answers.append(f"{type(error).__name__}: {error}")
+print(json.dumps(answers))
+"""
+
+
+def test_pushed_backbone_is_loaded_by_its_name_and_nothing_is_sent_twice(hub, client, small_campaign):
+    (client.folder / "mini.toml").write_text(RECIPE)
+    command = ("hepfm-data", "pretrain", "mini.toml", "--data", small_campaign[1], "--out", "run")
+    for _ in range(2):
+        answer = json.loads(client(*command, "--push", "hepfm/mpm-mini", "--json").stdout)
+    files = set(hub.repositories["models", "hepfm/mpm-mini"].tree()) - {".gitattributes"}
+    equal, no_network, no_revision = json.loads(client(LOAD).stdout)
+
+    assert files >= {"README.md", "config.json", "model.safetensors", "recipe.toml", "training.json", "metrics.jsonl"}
+    assert not any("checkpoint" in name for name in files)
+    assert hub.count("POST", "/commit/") == 1
+    assert answer["url"].endswith("/hepfm/mpm-mini")
+    assert 'AutoModel.from_pretrained("hepfm/mpm-mini")' in (client.folder / "run" / "README.md").read_text()
+    assert equal
+    for message, name in ((no_network, "hepfm/nothing"), (no_revision, "hepfm/mpm-mini")):
+        assert message.startswith(f"InputError: {name}: no such network, revision")
+        assert "\n" not in message
