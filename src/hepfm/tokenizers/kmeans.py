@@ -9,9 +9,9 @@ from hepfm.tokenizers.targets import Targets
 # Distances held in memory at a time.
 _PIECE = 1 << 24
 # Points that move centres, for each centre; more do not change the error by a per cent.
-_POINTS_A_CENTRE = 256
-_MOST_POINTS = 1_000_000
-_MOST_ROUNDS = 60
+_POINTS_A_CENTRE = 128
+_MOST_POINTS = 300_000
+_MOST_ROUNDS = 30
 
 
 class KMeans(nn.Module):

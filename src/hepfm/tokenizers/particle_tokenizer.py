@@ -98,6 +98,7 @@ class ParticleTokenizer(PreTrainedModel):
             msg = f"{folder}: {error}"
             raise InputError(msg) from error
         _load_strictly(tokenizer, folder / WEIGHTS)
+        tokenizer.name_or_path = os.fspath(name)
         tokenizer.eval()
         return tokenizer
 
@@ -225,8 +226,13 @@ class ParticleTokenizer(PreTrainedModel):
         self.train()
 
     @property
-    def _device(self) -> torch.device:
-        # K-means has no parameter to ask.
+    def dtype(self) -> torch.dtype:
+        """Of the weights; K-means has no parameter that transformers could ask."""
+        return self.targets.features.mean.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
         return self.targets.features.mean.device
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -242,7 +248,7 @@ class ParticleTokenizer(PreTrainedModel):
         self.eval()
         ids = np.empty(len(values), np.int64)
         if isinstance(self.network, KMeans):
-            inputs = self.targets.as_network_input(torch.from_numpy(values).to(self._device))
+            inputs = self.targets.as_network_input(torch.from_numpy(values).to(self.device))
             ids[:] = self.network.encode(inputs).cpu().numpy()
             return ids
         for places, part, there in self._chunks(values, offsets):
@@ -260,7 +266,7 @@ class ParticleTokenizer(PreTrainedModel):
         self.eval()
         values = np.empty((len(ids), len(self.inputs)), np.float32)
         if isinstance(self.network, KMeans):
-            values[:] = self.targets.physical(self.network.decode(torch.from_numpy(ids).to(self._device))).cpu().numpy()
+            values[:] = self.targets.physical(self.network.decode(torch.from_numpy(ids).to(self.device))).cpu().numpy()
             return values
         for places, part, there in self._chunks(ids, offsets):
             vectors = self.network.quantiser.decode(part[there])
@@ -288,7 +294,7 @@ class ParticleTokenizer(PreTrainedModel):
             places = (offsets[jets, np.newaxis] + np.arange(length))[there]
             padded = np.zeros((*there.shape, *flat.shape[1:]), flat.dtype)
             padded[there] = flat[places]
-            yield places, torch.from_numpy(padded).to(self._device), torch.from_numpy(there).to(self._device)
+            yield places, torch.from_numpy(padded).to(self.device), torch.from_numpy(there).to(self.device)
             start = stop
 
 

@@ -1,7 +1,7 @@
 """Train a tokenizer from a recipe and a dataset, evaluate one, and add its ids to a dataset."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any

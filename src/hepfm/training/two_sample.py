@@ -42,7 +42,7 @@ class _SetClassifier(nn.Module):
         return scores
 
 
-def two_sample_test(made: Reconstruction, *, n_epochs: int = 6, seed: int = 1) -> TwoSample:
+def two_sample_test(made: Reconstruction, *, n_epochs: int = 10, seed: int = 1) -> TwoSample:
     """Train a classifier on half of the jets and test it on the other half; no jet appears both true and decoded.
 
     Args:
