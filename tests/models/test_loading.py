@@ -13,7 +13,13 @@ from network_samples import make, random_jets
 from safetensors.torch import load_file, save_file
 
 from hepfm.errors import HepfmError, InputError
-from hepfm.models import AutoModel, AutoModelForSequenceClassification, JetBackbone, JetForSequenceClassification
+from hepfm.models import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    JetBackbone,
+    JetForSequenceClassification,
+    locate,
+)
 from hepfm.models.strict import CONFIG, WEIGHTS
 
 
@@ -161,6 +167,22 @@ HOSTILE = {
     "absurdly wide": (lambda f: change_config(f, width=10**12), "width of a network must lie between"),
     "absurdly deep": (lambda f: change_config(f, depth=10**9), "depth of a network must lie between"),
     "a width that is no number": (lambda f: change_config(f, width="128"), "width"),
+    "numbers of a type that is none": (
+        lambda f: change_config(f, dtype="evil"),
+        "describes no network|cannot be loaded",
+    ),
+    "an attention from the Hub": (
+        lambda f: change_config(f, _attn_implementation="someone/kernels"),
+        "'_attn_implementation', which makes a loader run",
+    ),
+    "an adapter of another network": (
+        lambda f: (f / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}'),
+        "adapter_config.json: makes a loader fetch another network",
+    ),
+    "names of classes that are none": (
+        lambda f: change_config(f, id2label=[["a"]]),
+        "describes no network|cannot be loaded",
+    ),
     "inputs that are no list": (lambda f: change_config(f, inputs=7), "describes no network"),
     "unknown inputs": (lambda f: change_config(f, inputs=["part_pt", "jet_label"]), "unknown input of a network"),
 }
@@ -194,6 +216,8 @@ def test_plain_transformers_is_as_strict(folder, case):
         {"key_mapping": {"a": "b"}},
         {"gguf_file": "model.gguf"},
         {"variant": "fp16"},
+        {"attn_implementation": "someone/kernels"},
+        {"use_kernels": True},
     ],
     ids=lambda setting: next(iter(setting)),
 )
@@ -218,7 +242,22 @@ def test_a_name_that_is_nothing_says_what_is_expected(name):
         AutoModel.from_pretrained(name)
 
 
-def test_a_name_of_the_hub_is_looked_for_there_and_nowhere_else(tmp_path, monkeypatch):
+def test_a_copy_in_the_package_comes_before_the_hub(tmp_path, monkeypatch):
+    """A folder of the package's form stands in for the package."""
+    zoo = tmp_path / "package" / "zoo"
+    zoo.mkdir(parents=True)
+    (zoo.parent / "__init__.py").touch()
+    make("transformer").save_pretrained(zoo / "some-copy")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(locate, "PACKAGE", "package")
+
+    assert locate.bundled() == ("hepfm/some-copy",)
+    assert type(AutoModel.from_pretrained("hepfm/some-copy")) is JetBackbone
+    with pytest.raises(HepfmError, match="hepfm/some-copy: "):
+        AutoModel.from_pretrained("hepfm/some-copy", revision="v1", local_files_only=True, cache_dir=tmp_path)
+
+
+def test_a_name_of_the_hub_is_looked_for_there_and_nowhere_else(tmp_path):
     """Here without a network: nothing is in the cache."""
     with pytest.raises(HepfmError, match=r"^someone/some-network: ") as caught:
         AutoModel.from_pretrained("someone/some-network", local_files_only=True, cache_dir=tmp_path)

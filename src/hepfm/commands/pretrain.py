@@ -26,7 +26,9 @@ _PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
     )
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--data", default="resim-jets", show_default=True, help="Whatever hepfm.open opens.")
+@click.option(
+    "--data", default="resim-jets", show_default=True, help="Whatever hepfm.open opens, or a pattern of files."
+)
 @columns_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--variations", type=Names(), help="Views that enter; RS3L takes the first for the nominal one.")
@@ -57,13 +59,13 @@ def pretrain(
     The result is a folder that AutoModel.from_pretrained loads, with the recipe, the data's digest and the curves.
     Running the same command again goes on after an interruption. Labels are read for a linear probe only.
     """
-    import hepfm
     from hepfm import terminal
     from hepfm.cards.model_card import write_model_card
     from hepfm.training.pretraining import PretrainingRecipe
     from hepfm.training.pretraining import pretrain as pre_train
     from hepfm.training.recipes import read_recipe
     from hepfm.training.run import is_leader, read_metrics
+    from hepfm.training.source import open_source
 
     changes = {
         "data.variations": variations,
@@ -76,7 +78,7 @@ def pretrain(
     with terminal.conversion_bar() as report:
         pre_train(
             wanted,
-            hepfm.open(data, columns=columns),
+            open_source(data, columns),
             folder,
             report=lambda step, n_steps, values: report(f"loss {values.get('loss', float('nan')):.3f}", step, n_steps),
             tensorboard=tensorboard,

@@ -26,7 +26,8 @@ class JetBackbone(StrictModel):
             nn.GELU(),
             nn.Linear(config.width, config.width),
         )
-        self.registers = nn.Parameter(0.02 * torch.randn(config.n_registers, config.width))
+        registers = 0.02 * torch.randn(config.n_registers, config.width)
+        self.registers = nn.Parameter(registers) if config.n_registers else None
         self.encoder = SetTransformer(config.shape)
         self.post_init()
 
@@ -51,14 +52,14 @@ class JetBackbone(StrictModel):
     def encode(self, embedded: Tensor, mask: Tensor) -> BaseModelOutputWithPooling:
         """Let the constituents see each other; `embedded` has shape (B, N, D)."""
         n_registers = self.config.n_registers
-        if n_registers:
+        if self.registers is not None:
             registers = self.registers.to(embedded.dtype).expand(len(embedded), -1, -1)
             present = mask.new_ones(len(mask), n_registers)
             encoded = self.encoder(torch.cat([registers, embedded], 1), torch.cat([present, mask], 1))
             registers, encoded = encoded[:, :n_registers], encoded[:, n_registers:]
         else:
             encoded = self.encoder(embedded, mask)
-        if self.config.pooling == "registers":
+        if self.registers is not None and self.config.pooling == "registers":
             pooled = registers.mean(1)
         elif self.config.pooling == "sum":
             pooled = encoded.sum(1)

@@ -11,6 +11,8 @@ from hepfm.errors import InputError, StorageError
 from hepfm.models.strict import CONFIG, WEIGHTS
 from hepfm.schema import unknown_name
 
+PACKAGE = "hepfm"
+"""Where copies are, in the folder `zoo`."""
 _ZOO = "zoo"
 _OWNER = "hepfm/"
 # Arguments of `from_pretrained` that are about the Hub.
@@ -19,7 +21,7 @@ _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", 
 
 def bundled() -> tuple[str, ...]:
     """Names of the networks that are part of the package."""
-    zoo = resources.files("hepfm") / _ZOO
+    zoo = resources.files(PACKAGE) / _ZOO
     if not zoo.is_dir():
         return ()
     return tuple(sorted(_OWNER + entry.name for entry in zoo.iterdir() if (entry / CONFIG).is_file()))
@@ -47,7 +49,7 @@ def locate(name: str | os.PathLike[str], settings: dict[str, Any]) -> Path:
     text = os.fspath(name)
     # A revision names a state of the Hub's, which a copy need not be.
     if text in bundled() and hub.get("revision") in (None, "main") and not hub.get("force_download"):
-        return Path(str(resources.files("hepfm") / _ZOO / text.removeprefix(_OWNER)))
+        return Path(str(resources.files(PACKAGE) / _ZOO / text.removeprefix(_OWNER)))
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         msg = f"{text}: no such folder; expected one with {CONFIG}, or OWNER/NAME of the Hub."
         raise InputError(msg)

@@ -15,17 +15,30 @@ from transformers.utils import logging
 
 from hepfm.errors import InputError
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
 
 _MOST_CONFIG_BYTES = 10_000_000
 # What would make transformers fetch or run something else than these two files.
-_FORBIDDEN = ("auto_map", "transformers_weights", "quantization_config", "custom_pipelines", "base_model_name_or_path")
+_FORBIDDEN = (
+    "auto_map",
+    "transformers_weights",
+    "quantization_config",
+    "custom_pipelines",
+    "base_model_name_or_path",
+    "_attn_implementation",
+    "attn_implementation",
+    "_experts_implementation",
+    "experts_implementation",
+)
 # Settings of `from_pretrained` that would undo what strict loading promises.
 _REFUSED = {
     "trust_remote_code": "no network of hepfm needs code of its own",
     "ignore_mismatched_sizes": "weights load only where they fit",
     "key_mapping": "weights load under their own names",
     "quantization_config": "quantised weights are not supported",
+    "attn_implementation": "attention is hepfm's own",
+    "use_kernels": "no network of hepfm needs code of its own",
+    "kernel_config": "no network of hepfm needs code of its own",
     "gguf_file": "weights come from safetensors only",
     "state_dict": "use load_state_dict",
     "variant": f"weights come from {WEIGHTS} only",
@@ -66,6 +79,11 @@ def check_folder(folder: Path, model_types: tuple[str, ...]) -> dict[str, Any]:
             raise InputError(msg)
     if config.get("model_type") not in model_types:
         msg = f"{path}: describes a network of type {config.get('model_type')!r}; expected {' or '.join(model_types)}."
+        raise InputError(msg)
+    if (folder / ADAPTER).exists():
+        msg = (
+            f"{folder / ADAPTER}: makes a loader fetch another network. hepfm does not load adapters; delete the file."
+        )
         raise InputError(msg)
     _check_weights(folder)
     return config
@@ -140,8 +158,14 @@ class StrictModel(PreTrainedModel):
                 raise InputError(msg) from error
         check_folder(folder, (config.model_type,))
         cls._check_fit(config, folder)
-        with quiet():
-            loaded = super().from_pretrained(folder, *args, config=config, use_safetensors=True, **kwargs)
+        try:
+            with quiet():
+                loaded = super().from_pretrained(folder, *args, config=config, use_safetensors=True, **kwargs)
+        except (ValueError, TypeError, AttributeError, ImportError, RuntimeError, OSError) as error:
+            msg = (
+                f"{folder}: cannot be loaded ({' '.join(str(error).split())[:200]}). Get {CONFIG} and {WEIGHTS} again."
+            )
+            raise InputError(msg) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for name, tensor in model.state_dict().items():
             if not bool(tensor.isfinite().all()):
