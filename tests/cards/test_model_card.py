@@ -12,12 +12,14 @@ from toy_jets import tiny_backbone, toys, write_toys
 
 import hepfm
 from hepfm import cli
-from hepfm.cards import model_card as module
-from hepfm.cards.model_card import write_evaluation_figures, write_model_card
+from hepfm.cards import run_figures as module
+from hepfm.cards.model_card import write_model_card
 from hepfm.cards.model_figures import draw_confusion, draw_roc, draw_scores, draw_study, draw_training
+from hepfm.cards.run_figures import write_evaluation_figures
 from hepfm.errors import InputError
 from hepfm.training.evaluation import Question, evaluate, write_evaluation
-from hepfm.training.finetune import Finetuning, finetune
+from hepfm.training.finetune import finetune
+from hepfm.training.finetuning import Finetuning
 from hepfm.training.labels import Labels
 from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger

@@ -17,13 +17,15 @@ from hepfm import cli
 from hepfm.errors import InputError
 from hepfm.inputs import constituent_inputs
 from hepfm.table import JetTable
-from hepfm.training.evaluation import Question, default_split, evaluate, report_lines
-from hepfm.training.finetune import Finetuning, finetune
+from hepfm.training.evaluation import Question, default_split, evaluate
+from hepfm.training.finetune import finetune
+from hepfm.training.finetuning import Finetuning
 from hepfm.training.labels import Labels
 from hepfm.training.prediction import predict, score_columns
 from hepfm.training.robustness import View, compare_views
 from hepfm.training.scoring import Tagger
 from hepfm.training.source import Source
+from hepfm.training.wording import report_lines
 
 
 @pytest.fixture(scope="module")

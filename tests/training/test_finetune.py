@@ -20,7 +20,8 @@ from hepfm.schema import split_of
 from hepfm.table import JetTable
 from hepfm.training.best import BestWeights
 from hepfm.training.evaluation import Question, evaluate
-from hepfm.training.finetune import Finetuning, TrainingJets, finetune
+from hepfm.training.finetune import TrainingJets, finetune
+from hepfm.training.finetuning import Finetuning
 from hepfm.training.labels import Labels, choose
 from hepfm.training.metrics import auc
 from hepfm.training.recipes import read_recipe
@@ -88,19 +89,6 @@ def hepfm_data(*arguments):
 # --- labels ---
 
 
-def sample(table, path, **settings):
-    source = Source(hepfm.open(write_toys(path, table)), "train")
-    chosen = choose([source], Labels(**settings), regression=False, seed=settings.pop("seed", 1))
-    return source.events()[chosen.places], chosen
-
-
-def test_labels_come_from_the_training_split_only(small_campaign):
-    source = Source(hepfm.open(small_campaign[1]), "train", small_campaign[0].variations[0].name)
-    chosen = choose([source], Labels(), regression=False, seed=1)
-    assert len(chosen) > 20
-    assert set(split_of(source.events()[chosen.places])) == {0}
-
-
 def test_other_labels_of_jets_for_testing_change_no_weight(recipe, finished, tmp_path):
     table = toys()
     held_out = split_of(table.columns["event_id"]) > 0
@@ -112,63 +100,11 @@ def test_other_labels_of_jets_for_testing_change_no_weight(recipe, finished, tmp
     assert_same(weights(finished.model), weights(other.model))
 
 
-def test_the_labels_of_a_small_sample_are_among_those_of_a_larger_one(tmp_path):
-    small, _ = sample(toys(), tmp_path / "a.parquet", n_jets=20)
-    large, _ = sample(toys(), tmp_path / "b.parquet", n_jets=100)
-    assert set(small) < set(large)
-
-
-def test_jets_that_validate_a_small_sample_validate_a_larger_one(tmp_path):
-    small, few = sample(toys(), tmp_path / "a.parquet", n_jets=50)
-    large, many = sample(toys(), tmp_path / "b.parquet", n_jets=200)
-    assert set(small[few.is_validation]) < set(large[many.is_validation])
-    assert set(small[~few.is_validation]) < set(large[~many.is_validation])
-
-
-def test_a_sample_has_as_many_jets_of_each_class(tmp_path):
-    table = toys().select(np.flatnonzero((np.arange(400) % 2 == 0) | (np.arange(400) % 10 == 1)))
-    _, chosen = sample(table, tmp_path / "a.parquet", n_jets=40)
-    assert np.bincount(chosen.target).tolist() == [20, 20]
-
-
-def test_a_sample_does_not_depend_on_the_order_of_the_files(tmp_path):
-    order = np.random.default_rng(1).permutation(400)
-    first, _ = sample(toys(), tmp_path / "a.parquet", n_jets=30)
-    second, _ = sample(toys().select(order), tmp_path / "b.parquet", n_jets=30)
-    assert first.tolist() == second.tolist()
-
-
 def test_all_views_train_if_that_is_wanted(recipe, tmp_path):
     path = write_toys(tmp_path / "views.parquet", toys(60), toys(60, variation="other"))
     one = finetune(replace(recipe, data=(str(path),), n_epochs=1), tmp_path / "one")
     both = finetune(replace(recipe, data=(str(path),), n_epochs=1, variation="all"), tmp_path / "both")
     assert both.n_training == 2 * one.n_training
-
-
-def test_another_seed_takes_other_labels(tmp_path):
-    source = Source(hepfm.open(write_toys(tmp_path / "a.parquet")), "train")
-    first, second = (choose([source], Labels(n_jets=30), regression=False, seed=s) for s in (1, 2))
-    assert set(first.places) != set(second.places)
-
-
-def test_no_event_is_on_both_sides_of_the_validation_share(small_campaign):
-    source = Source(hepfm.open(small_campaign[1]), "train")  # both variations
-    chosen = choose([source], Labels(validation_share=0.4), regression=False, seed=1)
-    events = source.events()[chosen.places]
-    assert len(set(events)) < len(events)
-    assert set(events[chosen.is_validation]).isdisjoint(events[~chosen.is_validation])
-    assert chosen.is_validation.any()
-
-
-def test_without_events_jets_are_split_by_their_place_and_it_is_said(tmp_path):
-    table = toys()
-    columns = {"jet_label": table.columns["jet_label"]}
-    path = write_toys(tmp_path / "a.parquet", JetTable(columns, table.offsets, table.constituents))
-    sizes = {split: len(Source(hepfm.open(path), split).events()) for split in ("train", "validation", "test")}
-    assert sum(sizes.values()) == 400
-    assert 300 < sizes["train"] < 340
-    chosen = choose([Source(hepfm.open(path), "train")], Labels(), regression=False, seed=1)
-    assert any("no event_id" in note for note in chosen.notes)
 
 
 def test_a_truth_value_is_a_label_too(recipe, tmp_path):
@@ -268,18 +204,6 @@ def test_two_mixed_samples_teach_what_their_difference_is(recipe, tmp_path):
     done = finetune(replace(recipe, data=tuple(map(str, paths)), n_epochs=6), tmp_path / "run")
     assert Tagger(done.model).classes == ("less_signal", "more_signal")
     assert truth_auc(Tagger(done.model), toys(400, seed=8)) > 0.9
-
-
-@pytest.mark.parametrize("fraction", [0.4, 0.8])
-def test_signal_mixed_into_background_has_the_share_that_was_asked_for(data, fraction):
-    labels = Labels(classes=("QCD", "Hbb"), n_jets=100, signal_fraction=fraction)
-    source = Source(hepfm.open(data), "train")
-    chosen = choose([source], labels, regression=False, seed=1)
-    is_signal = source.column("jet_label")[chosen.places] == WIDE
-    assert len(set(chosen.places)) == len(chosen) == 100
-    assert (chosen.target == 1).sum() == 50
-    assert is_signal[chosen.target == 1].mean() == pytest.approx(fraction)
-    assert not is_signal[chosen.target == 0].any()
 
 
 def test_a_mixed_signal_fraction_teaches_the_signal(recipe, tmp_path):
@@ -460,6 +384,24 @@ def test_a_campaign_becomes_a_tagger_by_one_command(backbone, small_campaign, tm
     evaluation = json.loads((out / "evaluation.json").read_text())
     assert evaluation["split"] == "test"
     assert evaluation["classes"] == ["QCD", "Hbb"]
+
+
+def test_a_table_of_another_layout_becomes_a_tagger_by_its_map(backbone, tmp_path):
+    """EnergyFlow's layout: transverse momentum, rapidity, azimuth and particle code, padded with zeros."""
+    rng = np.random.default_rng(3)
+    is_quark = np.arange(200) % 2
+    jets = np.zeros((200, 8, 4))
+    jets[..., 0] = rng.exponential(40, (200, 8)) + 1
+    jets[..., 1:3] = rng.normal(1, np.where(is_quark, 0.05, 0.3)[:, None, None], (200, 8, 2))
+    jets[..., 3] = 211
+    np.savez(tmp_path / "QG_jets.npz", X=jets, y=is_quark.astype(float))
+    out = tmp_path / "run"
+    words = ("finetune", backbone, tmp_path / "QG_jets.npz", "--columns", "quark-gluon", "--epochs", 4, "--out", out)
+    with pytest.raises(InputError, match=r"part_d0val.*--allow-missing"):
+        hepfm_data(*words)
+    answer = json.loads(hepfm_data(*words, "--allow-missing", "--learning-rate", 0.01, "--json").stdout)
+    assert answer["classes"] == ["gluon", "quark"]
+    assert json.loads((out / "evaluation.json").read_text())["auc"] > 0.8
 
 
 def test_two_mixed_samples_become_a_tagger_by_one_command(backbone, data, kinematics, tmp_path):

@@ -5,23 +5,23 @@ What a folder holds is in `hepfm.training.run`; `evaluation.json` is what `hepfm
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepfm import __version__
 from hepfm.atomic import write_whole
-from hepfm.cards.style import why_no_plots
+from hepfm.cards.run_figures import write_evaluation_figures, write_training_figure
+from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
 from hepfm.errors import InputError
 from hepfm.hub import is_repo_id
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
-_EVALUATION = "evaluation.json"
 _MOST_CLASSES = 20
 
 _LIMITS = """\
@@ -70,67 +70,10 @@ def write_model_card(folder: Path, *, repo: str | None = None, license: str = LI
         StorageError: a file cannot be written.
     """
     run = _read_run(folder)
-    notes = (*_write_figures(folder, {"training.png": _training_figure(folder)}), *write_evaluation_figures(folder))
+    notes = (*write_training_figure(folder), *write_evaluation_figures(folder))
     text = _card(run, folder, repo or folder.name, license)
     write_whole(folder / CARD, text.encode())
     return ModelCard(folder / CARD, tuple(dict.fromkeys(notes)))
-
-
-def write_evaluation_figures(folder: Path) -> tuple[str, ...]:
-    """Draw what the folder's evaluation.json holds: roc.png, confusion.png and scores.png, those that apply.
-
-    Returns:
-        Sentences that say why nothing was drawn.
-
-    Raises:
-        StorageError: a file cannot be written.
-    """
-    evaluation = _read_json(folder / _EVALUATION)
-    if evaluation is None:
-        return ()
-    from hepfm.cards.model_figures import draw_confusion, draw_roc, draw_scores
-
-    wanted: dict[str, Callable[[], Figure] | None] = {
-        "roc.png": (lambda: draw_roc(evaluation)) if evaluation.get("roc") else None,
-        "confusion.png": (lambda: draw_confusion(evaluation)) if "confusion" in evaluation else None,
-        "scores.png": (lambda: draw_scores(evaluation)) if "robustness" in evaluation else None,
-    }
-    return _write_figures(folder, wanted)
-
-
-def write_study_figure(folder: Path, study: Mapping[str, Any], measure: str = "") -> tuple[str, ...]:
-    """Draw study.png; see `draw_study`. By default accuracy, or the area under the ROC curve where there is none.
-
-    Raises:
-        InputError: no such measure.
-        StorageError: the file cannot be written.
-    """
-    from hepfm.cards.model_figures import draw_study
-
-    shown = measure or ("accuracy" if any("accuracy" in row for row in study["rows"]) else "auc")
-    return _write_figures(folder, {"study.png": lambda: draw_study(study, shown)})
-
-
-def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | None"]) -> tuple[str, ...]:
-    """Write figures; those that do not apply are deleted, for they would show another evaluation."""
-    if why := why_no_plots():
-        return (why,)
-    for name, draw in figures.items():
-        if draw is None:
-            (folder / name).unlink(missing_ok=True)
-        else:
-            draw().savefig(folder / name, dpi=150)
-    return ()
-
-
-def _training_figure(folder: Path) -> "Callable[[], Figure] | None":
-    metrics = _read_metrics(folder)
-    if not any("loss" in entry for entry in metrics):
-        return None
-    from hepfm.cards.model_figures import draw_training
-
-    by_step = {(entry["step"], "loss" in entry, "validation_loss" in entry): entry for entry in metrics}
-    return lambda: draw_training(sorted(by_step.values(), key=lambda entry: int(entry["step"])))
 
 
 @dataclass(frozen=True)
@@ -163,25 +106,14 @@ class _Run:
 
 
 def _read_run(folder: Path) -> _Run:
-    config, training = _read_json(folder / "config.json"), _read_json(folder / "training.json")
+    config, training = read_object(folder / "config.json"), read_object(folder / "training.json")
     recipe = folder / "recipe.toml"
     if config is None or training is None or not recipe.exists():
         msg = (
             f"{folder}: no finished run; expected config.json, training.json and recipe.toml, as training leaves them."
         )
         raise InputError(msg)
-    return _Run(config, training, recipe.read_text(encoding="utf-8"), _read_json(folder / _EVALUATION))
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"{path}: is not JSON ({error}). Train or evaluate again."
-        raise InputError(msg) from error
-    return found if isinstance(found, dict) else None
+    return _Run(config, training, recipe.read_text(encoding="utf-8"), read_object(folder / EVALUATION))
 
 
 def _card(run: _Run, folder: Path, repo: str, license_name: str) -> str:
@@ -325,19 +257,12 @@ def _merit(run: _Run, folder: Path) -> str:
 def _last_validation(folder: Path) -> str:
     """What the last evaluation during the training found."""
     last: dict[str, float] = {}
-    for entry in _read_metrics(folder):
+    for entry in read_metrics(folder):
         last |= {name: value for name, value in entry.items() if name.startswith("validation_")}
     if not last:
         return ""
     rows = [(name.removeprefix("validation_").replace("_", " "), _plain(value)) for name, value in last.items()]
     return "On jets that trained nothing, at the end of the training:\n\n" + _table(("", ""), rows)
-
-
-def _read_metrics(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    # A line that a kill has cut off was logged again.
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _robustness(robustness: Mapping[str, Any]) -> str:

@@ -56,11 +56,13 @@ def evaluate(
     far scores move between them.
     """
     from hepfm import terminal
-    from hepfm.cards.model_card import write_evaluation_figures, write_model_card
-    from hepfm.training.evaluation import Question, default_split, report_lines, write_evaluation
+    from hepfm.cards.model_card import write_model_card
+    from hepfm.cards.run_figures import write_evaluation_figures
+    from hepfm.training.evaluation import Question, default_split, write_evaluation
     from hepfm.training.evaluation import evaluate as measure
     from hepfm.training.scoring import Tagger
     from hepfm.training.source import open_source
+    from hepfm.training.wording import report_lines
 
     tagger = Tagger.load(checkpoint, allow_missing=allow_missing)
     dataset = open_source(data, columns)

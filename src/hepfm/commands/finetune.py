@@ -89,7 +89,7 @@ def finetune(
     if (data is None) == (not weak):
         msg = "expected DATA, or --weak with two mixed samples. Give one of them."
         raise click.UsageError(msg)
-    from hepfm.training.finetune import Finetuning
+    from hepfm.training.finetuning import Finetuning
     from hepfm.training.labels import Labels
 
     sources = tuple(weak or ()) or (str(data),)
@@ -113,11 +113,12 @@ def _run(recipe: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401
     """Fine-tune, measure on the test split, write the card."""
     from hepfm import terminal
     from hepfm.cards.model_card import write_model_card
-    from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, headline, write_evaluation
-    from hepfm.training.finetune import ALL_VARIATIONS
+    from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, write_evaluation
     from hepfm.training.finetune import finetune as fine_tune
+    from hepfm.training.finetuning import ALL_VARIATIONS
     from hepfm.training.scoring import Tagger
     from hepfm.training.source import open_source
+    from hepfm.training.wording import headline
 
     with terminal.conversion_bar() as report:
         done = fine_tune(

@@ -76,7 +76,7 @@ def labels(out: Path, measure: str, as_json: bool, **settings: Any) -> None:  # 
     study.json and study.png. Running the same command again trains only what is missing.
     """
     from hepfm import terminal
-    from hepfm.cards.model_card import write_study_figure
+    from hepfm.cards.run_figures import write_study_figure
     from hepfm.training.study import Study, run_study, study_table
 
     wanted = Study(**{name: value for name, value in settings.items() if value is not None})

@@ -16,7 +16,8 @@ from hepfm.inputs import columns_for
 from hepfm.models import AutoModel
 from hepfm.schema import unknown_name
 from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, write_evaluation
-from hepfm.training.finetune import Finetuning, Mode, TrainingJets, finetune
+from hepfm.training.finetune import TrainingJets, finetune
+from hepfm.training.finetuning import Finetuning, Mode
 from hepfm.training.hashing import unit_hash
 from hepfm.training.labels import Chosen, Labels, choose
 from hepfm.training.memory import in_memory

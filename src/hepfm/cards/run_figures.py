@@ -1,0 +1,77 @@
+"""The figures that lie in the folder of a training, an evaluation or a study."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hepfm.atomic import write_whole
+from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
+from hepfm.cards.style import why_no_plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_evaluation_figures(folder: Path) -> tuple[str, ...]:
+    """Draw what the folder's evaluation.json holds: roc.png, confusion.png and scores.png, those that apply.
+
+    Returns:
+        Sentences that say why nothing was drawn.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    evaluation = read_object(folder / EVALUATION)
+    if evaluation is None:
+        return ()
+    from hepfm.cards.model_figures import draw_confusion, draw_roc, draw_scores
+
+    wanted: dict[str, Callable[[], Figure] | None] = {
+        "roc.png": (lambda: draw_roc(evaluation)) if evaluation.get("roc") else None,
+        "confusion.png": (lambda: draw_confusion(evaluation)) if "confusion" in evaluation else None,
+        "scores.png": (lambda: draw_scores(evaluation)) if "robustness" in evaluation else None,
+    }
+    return _write_figures(folder, wanted)
+
+
+def write_training_figure(folder: Path) -> tuple[str, ...]:
+    """Draw the losses that a training has logged, training.png; returns and raises as `write_evaluation_figures`."""
+    return _write_figures(folder, {"training.png": _training_figure(folder)})
+
+
+def write_study_figure(folder: Path, study: Mapping[str, Any], measure: str = "") -> tuple[str, ...]:
+    """Draw study.png; see `draw_study`. By default accuracy, or the area under the ROC curve where there is none.
+
+    Raises:
+        InputError: no such measure.
+        StorageError: the file cannot be written.
+    """
+    from hepfm.cards.model_figures import draw_study
+
+    shown = measure or ("accuracy" if any("accuracy" in row for row in study["rows"]) else "auc")
+    return _write_figures(folder, {"study.png": lambda: draw_study(study, shown)})
+
+
+def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | None"]) -> tuple[str, ...]:
+    """Write figures; those that do not apply are deleted, for they would show another evaluation."""
+    if why := why_no_plots():
+        return (why,)
+    for name, draw in figures.items():
+        if draw is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            buffer = io.BytesIO()
+            draw().savefig(buffer, format="png", dpi=150)
+            write_whole(folder / name, buffer.getvalue())
+    return ()
+
+
+def _training_figure(folder: Path) -> "Callable[[], Figure] | None":
+    metrics = read_metrics(folder)
+    if not any("loss" in entry for entry in metrics):
+        return None
+    from hepfm.cards.model_figures import draw_training
+
+    by_step = {(entry["step"], "loss" in entry, "validation_loss" in entry): entry for entry in metrics}
+    return lambda: draw_training(sorted(by_step.values(), key=lambda entry: int(entry["step"])))
