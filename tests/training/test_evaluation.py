@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -269,6 +270,22 @@ def test_jets_of_which_the_network_makes_no_number_are_an_error(recipe, tmp_path
         broken.head.output.bias.fill_(float("inf"))
     with pytest.raises(InputError, match="makes no number of 10 of 10 jets"):
         Tagger(broken).scores(toys(10))
+
+
+@pytest.mark.parametrize(("split", "trained"), [("all", True), ("train", True), ("test", False)])
+def test_jets_that_trained_are_pointed_out(run, data, split, trained):
+    done = hepfm_data("evaluate", run, data, "--split", split)
+    assert ("jets that trained the tagger are among them" in done.stdout) is trained
+
+
+@pytest.mark.parametrize("n_constituents", [0, 10**12, "many", None])
+def test_a_damaged_configuration_is_refused(run, tmp_path, n_constituents):
+    shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["finetuning"]["n_constituents"] = n_constituents
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="constituents"):
+        Tagger.load(str(tmp_path / "run"))
 
 
 # --- robustness ---

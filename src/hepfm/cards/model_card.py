@@ -225,8 +225,11 @@ def _merit(run: _Run, folder: Path) -> str:
     found = run.evaluation
     if found is None:
         return _last_validation(folder)
+    trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
-    parts = [f"On {found['n_jets']:,} jets of {_shown(found['data']['name'])} (split: {found['split']}){n_out}.\n"]
+    parts = [
+        f"On {found['n_jets']:,} jets of {_shown(found['data']['name'])} (split: {found['split']}){n_out}{trained}.\n"
+    ]
     rows = [
         ("accuracy", _with_error(found.get("accuracy"))),
         ("area under the ROC curve, mean", _plain(found.get("auc"))),

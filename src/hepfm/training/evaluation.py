@@ -82,7 +82,7 @@ def evaluate(
         tagger: the network.
         dataset: jets with labels.
         question: which jets, and what is signal.
-        described: what to say of the data; by default what `describe_data` finds.
+        described: what to say of the data, with their split; by default what `describe_data` finds.
         report: told how it proceeds.
 
     Returns:
@@ -104,10 +104,13 @@ def evaluate(
         wanted = "finite number" if tagger.is_regression else f"class {', '.join(truth_names)}"
         msg = f"{where}: no jet whose {question.label} is a {wanted}. Name another split (--split all) or label."
         raise InputError(msg)
+    data = described or describe_data(dataset)
+    split = data.get("split", question.split or "all")
     found: dict[str, Any] = {
-        "data": described or describe_data(dataset),
+        "data": data,
         "question": asdict(question),
-        "split": question.split or "all",
+        "split": split,
+        "has_training_jets": data.get("digest") in tagger.digests and split in ("all", "train"),
         "label": question.label,
         "classes": list(truth_names),
         "n_jets": len(nominal.truth),

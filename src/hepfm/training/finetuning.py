@@ -84,7 +84,8 @@ class Finetuning:
         return replace(self, **{name: value for name, value in settings.items() if getattr(self, name) is None})
 
 
-# Measured with 10^2 to 10^4 labels of ten classes, docs/finetuning.md.
+# Found with a transformer of 4 layers and width 128, on ten classes with 10^2 to 10^4 labels; the dropout of "full"
+# lies between those of the others.
 _RECOMMENDED: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "scratch": {"learning_rate": 5e-4, "backbone_rate": 1.0, "weight_decay": 0.05, "dropout": 0.2},

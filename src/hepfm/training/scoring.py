@@ -23,6 +23,7 @@ FINETUNING = "finetuning"
 # Of the hash that chooses events; other than those that order labelled jets.
 _SHARE_SEED = 2**33
 
+_MOST_CONSTITUENTS = 100_000
 _BATCH = 256
 _PIECE = 8192
 
@@ -55,19 +56,23 @@ class Tagger:
         """
         model = AutoModelForSequenceClassification.from_pretrained(name)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        how = getattr(model.config, FINETUNING, {})
-        missing = inputs_of(model) if allow_missing else how.get("missing_inputs", ())
-        return cls(model, int(how.get("n_constituents", cls.n_constituents)), tuple(missing))
+        how = _how(model)
+        n_constituents = how.get("n_constituents", cls.n_constituents)
+        if type(n_constituents) is not int or not 1 <= n_constituents <= _MOST_CONSTITUENTS:
+            msg = f"{name}: config.json says that the network sees {n_constituents!r} constituents. Get the file again."
+            raise InputError(msg)
+        missing = inputs_of(model) if allow_missing else _list(how, "missing_inputs")
+        return cls(model, n_constituents, tuple(n for n in inputs_of(model) if n in missing))
 
     @property
     def label(self) -> str:
         """The column of jets that it learned."""
-        return str(getattr(self.model.config, FINETUNING, {}).get("label", "jet_label"))
+        return str(_how(self.model).get("label", "jet_label"))
 
     @property
     def digests(self) -> tuple[str, ...]:
         """Of the data that it was made from."""
-        return tuple(getattr(self.model.config, FINETUNING, {}).get("data", ()))
+        return tuple(map(str, _list(_how(self.model), "data")))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -135,6 +140,17 @@ class Tagger:
             used = table if share >= 1 else table.select(unit_hash(events, _SHARE_SEED) < share)
             if used.n_jets:
                 yield used.only(names), self.scores(used)
+
+
+def _how(model: PreTrainedModel) -> dict[str, Any]:
+    """What config.json says of a fine-tuning; it may come from anyone."""
+    how = getattr(model.config, FINETUNING, None)
+    return how if isinstance(how, dict) else {}
+
+
+def _list(how: dict[str, Any], name: str) -> list[Any]:
+    found = how.get(name)
+    return found if isinstance(found, list) else []
 
 
 def inputs_of(model: PreTrainedModel) -> Sequence[str]:

@@ -16,6 +16,8 @@ def headline(found: dict[str, Any]) -> str:
 def report_lines(found: dict[str, Any]) -> list[str]:
     """An evaluation in lines for people."""
     lines = [headline(found)]
+    if found["has_training_jets"]:
+        lines.append("jets that trained the tagger are among them: it looks better than it is")
     if found["n_left_out"]:
         lines.append(f"left out: {found['n_left_out']:,} jets of no class of the tagger")
     for name, by_efficiency in found.get("rejection", {}).items():
