@@ -54,6 +54,8 @@ class TokenizerSettings:
         growth: width of the hidden layers, in multiples of `width`.
         weights: how much an error counts in each input's own width, in the order of `inputs`; also the units in which
             K-means measures distances. All 1 if there are none.
+        scales: by how much the standardised inputs are multiplied to be the first latent dimensions before training; by
+            default the weights, or 0.8 for a grid: its tanh makes cells fine where inputs are many.
         angle_power: errors of an angle count with the power of the constituent's pt: the jet's mass feels pt times
             angle.
         jet_weight: of the errors of the jet's pt, mass and axis.
@@ -76,6 +78,7 @@ class TokenizerSettings:
     heads: int = 8
     growth: int = 2
     weights: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
     angle_power: float = 0.0
     jet_weight: float = 0.5
 
@@ -120,6 +123,8 @@ class TokenizerSettings:
             (not grid and self.latent < 3, "at least 3 latent dimensions", self.latent),
             (len(self.weights) not in (0, len(self.inputs)), f"{len(self.inputs)} weights, or none", self.weights),
             (min(self.weights, default=1.0) <= 0, "positive weights", self.weights),
+            (len(self.scales) not in (0, len(self.inputs)), f"{len(self.inputs)} scales, or none", self.scales),
+            (min(self.scales, default=1.0) <= 0, "positive scales", self.scales),
             ((self.context == "none") != (self.quantiser == "kmeans"), "kmeans with context none", self.context),
             (min(self.width, self.heads, self.growth) < 1, "a positive width, heads and growth", self.width),
             (self.width % self.heads != 0, f"a width that is a multiple of {self.heads} heads", self.width),

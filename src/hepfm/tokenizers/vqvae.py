@@ -12,8 +12,8 @@ from hepfm.tokenizers.targets import Targets
 _SUMS = 5
 # How much a correction of a jet's pt, mass and axis may be: factors up to e, angles up to 0.1.
 _MOST_CORRECTION = (1.0, 1.0, 0.1, 0.1)
-# A grid behind a tanh is filled evenly by inputs of about this width.
-_GRID_START = 0.6
+# A grid behind a tanh is filled about evenly by inputs of this width.
+_GRID_SCALE = 0.8
 
 
 class VqVae(nn.Module):
@@ -88,11 +88,10 @@ class VqVae(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.straight_in.weight)
         nn.init.zeros_(self.straight_out.weight)
-        weights = self.settings.weights
+        grid = self.settings.quantiser == "fsq"
+        scales = self.settings.scales or (() if grid else self.settings.weights)
         for place in range(min(n_inputs, latent)):
-            scale = weights[place] if place < len(weights) else 1.0
-            if self.settings.quantiser == "fsq":
-                scale *= _GRID_START
+            scale = scales[place] if place < len(scales) else _GRID_SCALE if grid else 1.0
             self.straight_in.weight[place, place] = scale
             self.straight_out.weight[place, place] = 1 / scale
 

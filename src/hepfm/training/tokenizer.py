@@ -15,6 +15,7 @@ from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.formats.parquet import parquet_writer
 from hepfm.inputs import columns_for, constituent_inputs
+from hepfm.models.strict import quiet
 from hepfm.table import JetTable
 from hepfm.tokenizers import ParticleTokenizer, TokenizerConfig, TokenizerSettings
 from hepfm.training.batches import Batch, PaddedJets
@@ -84,7 +85,8 @@ def train_tokenizer(
     out.mkdir(parents=True, exist_ok=True)
     claim(training, out)
     if is_leader() and not (out / "model.safetensors").exists():
-        training.model.save_pretrained(out)
+        with quiet():
+            training.model.save_pretrained(out)
 
 
 def prepare(recipe: TokenizerRecipe, dataset: Dataset) -> Training:
