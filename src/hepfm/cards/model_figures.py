@@ -195,7 +195,8 @@ def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: A
         known = (first > 0) & (own > 0)
         value = density[known] / reference[known]
         ratio.errorbar(
-            (edges[:-1] + edges[1:])[known] / 2,
+            # Beside each other in their bin.
+            edges[:-1][known] + width[known] * number / len(counts),
             value,
             yerr=value / np.sqrt(own[known]),
             fmt="o",
