@@ -95,3 +95,20 @@ def test_only_targets_that_are_asked_for_are_in_a_batch(jets):
     batch = masked(jets, targets=("type",))(np.arange(4), np.random.default_rng(0))
     assert "hidden_constituents" not in batch
     assert "hidden_types" in batch
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_codes_are_those_of_the_jets_as_they_were_turned(jets, rotate):
+    """A code that says where a constituent is would else ask for what a turned jet cannot tell."""
+    place = INPUTS.index("part_deta")
+
+    def encode(constituents, mask):
+        return torch.bucketize(constituents[..., place].contiguous(), torch.linspace(-0.5, 0.5, 30))
+
+    make = MaskedBatches(
+        jets, INPUTS, share=0.3, targets=["codes", "inputs"], views=Views(rotate, forget=0.5), encode=encode
+    )
+    batch = make(np.arange(20), np.random.default_rng(0))
+
+    hidden = batch["hidden_mask"]
+    assert torch.equal(batch["hidden_codes"][hidden], encode(batch["hidden_constituents"], None)[hidden])

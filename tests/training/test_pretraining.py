@@ -20,9 +20,11 @@ import hepfm
 from hepfm.cli import cli
 from hepfm.errors import CampaignError, InputError
 from hepfm.models import AutoModel, EdgeConvBackbone, JetBackbone
+from hepfm.tokenizers import TokenizerSettings
 from hepfm.training.pretraining import PretrainingRecipe, prepare, pretrain
-from hepfm.training.recipes import make_recipe, read_recipe
+from hepfm.training.recipes import Optimisation, make_recipe, read_recipe
 from hepfm.training.run import read_metrics
+from hepfm.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 VARIATIONS = ("quick", "quick-fsr-up")
@@ -68,6 +70,36 @@ def test_each_objective_ends_with_a_backbone_that_automodel_loads(campaign, tmp_
     assert backbone.features.standardise.width.std() > 0.01
     assert json.loads((tmp_path / "training.json").read_text())["data"]["variations"] == list(VARIATIONS)
     assert read_recipe(PretrainingRecipe, tmp_path / "recipe.toml") == recipe(objective, **{"backbone.kind": kind})
+
+
+@pytest.fixture(scope="module", params=["none", "jet"])
+def tokenizer(request, small_campaign, tmp_path_factory):
+    """The folder of a tokenizer of 16 codes: K-means, and a VQ-VAE that sees the jet."""
+    quantiser = "kmeans" if request.param == "none" else "ema"
+    sizes = {"width": 16, "encoder_depth": 1, "decoder_depth": 1, "heads": 2, "latent": 4}
+    settings = TokenizerSettings(n_codes=16, context=request.param, quantiser=quantiser, **sizes)
+    how = Optimisation(n_steps=1 if quantiser == "kmeans" else 4, batch_size=8, save_every=4)
+    out = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(TokenizerRecipe(how, settings), hepfm.open(small_campaign[1]), out)
+    return out
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+def test_codes_of_a_tokenizer_are_found_better_than_by_guessing(campaign, tmp_path, tokenizer, rotate):
+    changes = {"mpm.targets": ["codes"], "mpm.tokenizer": str(tokenizer), "data.rotate": rotate}
+    pretrain(recipe(**changes, **{"optimisation.n_steps": 30}), campaign, tmp_path)
+    last = [entry for entry in read_metrics(tmp_path) if "validation_loss" in entry][-1]
+
+    assert 1 < last["validation_perplexity"] < 16
+    assert last["validation_code_accuracy"] > 1 / 16
+    assert len(json.loads((tmp_path / "training.json").read_text())["data"]["tokenizer"]) == 64
+
+
+def test_a_tokenizer_that_reads_more_than_the_network_cannot_go_with_turned_jets(campaign, tokenizer):
+    changes = {"mpm.targets": ["codes"], "mpm.tokenizer": str(tokenizer), "backbone.inputs": ["part_pt", "part_energy"]}
+    with pytest.raises(InputError, match="the tokenizer reads part_deta, the network does not"):
+        prepare(recipe(**changes), campaign)
+    assert prepare(recipe(**changes, **{"data.rotate": False}), campaign).stream[0]["hidden_codes"].max() < 16
 
 
 def test_labels_change_nothing_but_the_probe(campaign, tmp_path):

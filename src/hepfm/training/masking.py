@@ -1,6 +1,6 @@
 """Batches for masked particle modelling: what the network sees of jets, and what it has to find out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from hepfm.models.configuration import TRACKS, TYPES
 from hepfm.training.augmentation import check_turnable, forget, turn
 from hepfm.training.batches import Batch, PaddedJets
+
+Encode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Gives the token ids (B, N) of constituents (B, N, F) and their mask (B, N)."""
 
 CODES = "codes"
 """Name under which a jet's token ids come with its constituents."""
@@ -29,14 +32,16 @@ class Views:
     rotate: bool = True
     forget: float = 0.0
 
-    def apply(self, constituents: torch.Tensor, inputs: Sequence[str], rng: np.random.Generator) -> None:
-        """Change jets in place; shape (B, N, F)."""
-        values = constituents.numpy()
+    def turn(self, constituents: torch.Tensor, inputs: Sequence[str], rng: np.random.Generator) -> None:
+        """Turn jets in place; shape (B, N, F)."""
         if self.rotate:
-            turn(values, inputs, rng)
+            turn(constituents.numpy(), inputs, rng)
+
+    def hide(self, constituents: torch.Tensor, inputs: Sequence[str], rng: np.random.Generator) -> None:
+        """Make inputs of some jets unknown, in place; shape (B, N, F)."""
         if self.forget:
             groups = [[inputs.index(name) for name in group if name in inputs] for group in (TRACKS, TYPES)]
-            forget(values, [group for group in groups if group], self.forget, rng)
+            forget(constituents.numpy(), [group for group in groups if group], self.forget, rng)
 
 
 class MaskedBatches:
@@ -48,16 +53,24 @@ class MaskedBatches:
     """
 
     def __init__(
-        self, jets: PaddedJets, inputs: Sequence[str], *, share: float, targets: Sequence[str], views: Views
+        self,
+        jets: PaddedJets,
+        inputs: Sequence[str],
+        *,
+        share: float,
+        targets: Sequence[str],
+        views: Views,
+        encode: Encode | None = None,
     ) -> None:
         """Take the jets.
 
         Args:
-            jets: with `CODES`, if these are a target.
+            jets: with `CODES`, if these are a target and there is no `encode`.
             inputs: names of the F inputs of `jets`.
             share: of a jet's constituents that is hidden; at least one of them, and not all.
             targets: some of "codes", "type" and "inputs".
             views: how jets are changed.
+            encode: gives the ids of jets as they are after turning: a code may say where a constituent is.
 
         Raises:
             InputError: the inputs do not go with the views.
@@ -65,6 +78,7 @@ class MaskedBatches:
         if views.rotate:
             check_turnable(inputs)
         self._jets, self._inputs, self._share, self._targets, self._views = jets, tuple(inputs), share, targets, views
+        self._encode = encode
         self._flags = [self._inputs.index(name) for name in _FLAGS if name in self._inputs]
 
     def __call__(self, items: NDArray[np.int64], rng: np.random.Generator) -> Batch:
@@ -73,7 +87,9 @@ class MaskedBatches:
         inputs, mask = whole["constituents"], whole["mask"]
         # Types are asked of the jet as it is, not of what is left of it.
         types = inputs[..., self._flags].argmax(-1) if "type" in self._targets else None
-        self._views.apply(inputs, self._inputs, rng)
+        self._views.turn(inputs, self._inputs, rng)
+        codes = whole.get(CODES) if self._encode is None else self._encode(inputs, mask)
+        self._views.hide(inputs, self._inputs, rng)
         ranks, visible, hidden = split(mask.numpy(), self._share, rng)
         n_visible = visible.shape[1]
         order = torch.from_numpy(ranks)
@@ -85,8 +101,8 @@ class MaskedBatches:
             "hidden_mask": torch.from_numpy(hidden),
             "hidden_ranks": sought,
         }
-        if CODES in whole:
-            batch["hidden_codes"] = whole[CODES].long().gather(1, sought)
+        if codes is not None:
+            batch["hidden_codes"] = codes.long().gather(1, sought)
         if types is not None:
             batch["hidden_types"] = types.gather(1, sought)
         if "inputs" in self._targets:

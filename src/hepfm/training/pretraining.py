@@ -1,7 +1,7 @@
 """Pre-train a backbone: masked particle modelling, RS3L, or both, from a recipe and a dataset."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel
 from hepfm.schema import SPLITS, split_of
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
-from hepfm.training.masking import CODES, MaskedBatches, Views
+from hepfm.training.masking import CODES, Encode, MaskedBatches, Views
 from hepfm.training.origin import describe_data
 from hepfm.training.probe import Probe
 from hepfm.training.recipes import Optimisation
@@ -150,7 +150,7 @@ def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
         raise InputError(msg)
     torch.manual_seed(recipe.optimisation.seed)
     backbone = recipe.backbone.make()
-    codes = _Codes(recipe)
+    codes = _Codes(recipe, backbone.config.inputs)
     jets = [_Jets(recipe, dataset, split, backbone, codes) for split in ("train", "validation")]
     backbone.fit_normalisation(*_sample(jets[0].padded, recipe.optimisation.seed))
     model = _model(recipe, backbone, codes.n_codes)
@@ -170,27 +170,41 @@ def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
         stream=stream,
         optimisation=recipe.optimisation,
         recipe=recipe,
-        data={**describe_data(dataset), "n_train": len(jets[0].lengths), "codes": codes.digest.hexdigest()},
+        data={**describe_data(dataset), "n_train": len(jets[0].lengths), "tokenizer": codes.digest},
         evaluate=_Evaluation(jets[1], recipe, probe),
         kept=_backbone,
     )
 
 
 class _Codes:
-    """Token ids of all constituents; a digest of them says which tokenizer made them."""
+    """Token ids of constituents.
 
-    def __init__(self, recipe: PretrainingRecipe) -> None:
+    A code may say where in the plane of eta and phi a constituent is. Where jets are turned, codes are therefore made
+    of the turned jets, batch by batch; where they are not, once and for all before the training.
+    """
+
+    def __init__(self, recipe: PretrainingRecipe, inputs: Sequence[str]) -> None:
         self.tokenizer: Any = None
-        self.n_codes = 0
-        self.digest = hashlib.sha256()
-        if "mpm" in recipe.objective and "codes" in recipe.mpm.targets:
-            from hepfm.tokenizers import ParticleTokenizer
+        self.n_codes, self.digest = 0, ""
+        if "mpm" not in recipe.objective or "codes" not in recipe.mpm.targets:
+            return
+        from hepfm.tokenizers import ParticleTokenizer
 
-            if not recipe.mpm.tokenizer:
-                msg = "mpm.targets has 'codes': give mpm.tokenizer, the folder or name of a tokenizer, too."
-                raise InputError(msg)
-            self.tokenizer = ParticleTokenizer.from_pretrained(recipe.mpm.tokenizer)
-            self.n_codes = self.tokenizer.n_codes
+        if not recipe.mpm.tokenizer:
+            msg = "mpm.targets has 'codes': give mpm.tokenizer, the folder or name of a tokenizer, too."
+            raise InputError(msg)
+        self.tokenizer = ParticleTokenizer.from_pretrained(recipe.mpm.tokenizer)
+        self.n_codes = self.tokenizer.n_codes
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.tokenizer.state_dict().items()):
+            digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+        self.digest = digest.hexdigest()
+        self._turned = recipe.data.rotate
+        missing = [name for name in self.tokenizer.inputs if name not in inputs]
+        if self._turned and missing:
+            msg = f"the tokenizer reads {missing[0]}, the network does not: add it to the inputs, or rotate = false."
+            raise InputError(msg)
+        self._places = [list(inputs).index(name) for name in self.tokenizer.inputs if name in inputs]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -198,12 +212,20 @@ class _Codes:
         return columns_for(self.tokenizer.inputs) if self.tokenizer is not None else ()
 
     def of(self, table: JetTable) -> dict[str, NDArray[np.int32]]:
-        """The codes of a table's constituents, shape (M,), under their name; nothing without a tokenizer."""
-        if self.tokenizer is None:
+        """The codes of a table's constituents, shape (M,), under their name; nothing if they are made in batches."""
+        if self.tokenizer is None or self._turned:
             return {}
         codes: NDArray[np.int32] = self.tokenizer.encode(table).astype(np.int32)
-        self.digest.update(codes.tobytes())
         return {CODES: codes}
+
+    @property
+    def encode(self) -> Encode | None:
+        """Makes the codes of a batch; None if they are made before."""
+        return self._encode if self.tokenizer is not None and self._turned else None
+
+    def _encode(self, constituents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        ids: torch.Tensor = self.tokenizer.encode(constituents[..., self._places], mask)
+        return ids.clamp(min=0)
 
 
 class _Jets:
@@ -230,7 +252,9 @@ class _Jets:
             self.make, self.lengths = PairBatches(self.padded, pairs, inputs, views), first_lengths(pairs, self.lengths)
             return
         how = recipe.mpm
-        masked = MaskedBatches(self.padded, inputs, share=how.share, targets=how.targets, views=views)
+        masked = MaskedBatches(
+            self.padded, inputs, share=how.share, targets=how.targets, views=views, encode=codes.encode
+        )
         self.make = masked
         if in_pairs:
             pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)

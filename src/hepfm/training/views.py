@@ -103,7 +103,8 @@ class PairBatches:
     def __call__(self, items: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """The batch of some jets."""
         batch = self._jets.__getitems__(self._pairs.choose(items, rng))
-        self._views.apply(batch["constituents"], self._inputs, rng)
+        self._views.turn(batch["constituents"], self._inputs, rng)
+        self._views.hide(batch["constituents"], self._inputs, rng)
         return {name: batch[name] for name in ("constituents", "mask")}
 
 
