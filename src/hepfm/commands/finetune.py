@@ -65,7 +65,9 @@ _N_TEST = 20_000
 @click.option("--batch-size", type=Whole(1, _MOST), help="Jets a step.  [default: 16 to 256, by their number]")
 @click.option("--learning-rate", type=Positive(), help="Of the head.  [default: by the mode]")
 @click.option("--dropout", type=float, help="Of the backbone.  [default: by the mode]")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of matrix products."
+)
 @click.option("--seed", default=1, show_default=True, type=Whole(0, 2**31), help="Of all random numbers.")
 @json_option
 def finetune(
