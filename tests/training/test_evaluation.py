@@ -223,6 +223,23 @@ def test_a_tagger_of_mixed_samples_without_a_signal_says_what_is_missing(recipe,
         evaluate(Tagger(done.model), hepfm.open(data), Question())
 
 
+def test_classes_are_joined_to_signal_and_background(data, backbone, tmp_path):
+    """Of three classes, one against the two others together."""
+    table = toys()
+    label = np.where(np.arange(400) % 4 == 0, 2, table.columns["jet_label"]).astype(np.int16)  # QCD, Hbb, Hcc
+    three = JetTable({**table.columns, "jet_label": label}, table.offsets, table.constituents)
+    path = write_toys(tmp_path / "three.parquet", three)
+    done = finetune(Finetuning(str(backbone), (str(path),), n_epochs=3, learning_rate=3e-3), tmp_path / "run")
+    tagger = Tagger(done.model)
+    found = evaluate(tagger, hepfm.open(path), Question(signal=("Hbb",), background=("QCD", "Hcc"), split=None))
+    score, is_signal = tagger.scores(three)[:, 1].astype(float), label == WIDE
+    n_pairs = is_signal.sum() * (~is_signal).sum()
+    assert found["classes"] == ["QCD+Hcc", "Hbb"]
+    assert found["auc"] == pytest.approx(
+        mannwhitneyu(score[is_signal], score[~is_signal]).statistic / n_pairs, abs=1e-4
+    )
+
+
 def test_a_predicted_number_is_measured_by_its_residuals(recipe, data, tmp_path):
     done = finetune(replace(recipe, task="regression", labels=Labels("jet_sdmass"), n_epochs=6), tmp_path / "run")
     tagger = Tagger(done.model)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -268,28 +268,32 @@ def _background(names: tuple[str, ...], question: Question) -> list[str]:
 
 def _contests(
     tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question
-) -> list[tuple[str, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]]:
+) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]]:
     """Each signal class against the background: its name, the score, which jets are signal, and which count at all.
 
     The score is the signal's share of the probabilities of both.
     """
-    probabilities = scored.scores.astype(np.float64)
     background = _background(names, question)
     if question.signal and not set(question.signal) <= set(tagger.classes):
         # A tagger of two mixed samples: more of the signal is in the second.
-        return [(names[1], probabilities[:, 1], scored.truth == 1, np.ones(len(scored.truth), bool))]
-    found = []
+        score = scored.scores[:, 1].astype(np.float64)
+        yield names[1], score, scored.truth == 1, np.ones(len(scored.truth), bool)
+        return
+    parts = names[0].split("+") if question.signal else background
+    rest = _summed(tagger, scored, parts)
+    is_background = np.isin(scored.truth, [names.index(name) for name in background])
     for number, name in enumerate(names):
-        if name in background:
-            continue
-        ours = [tagger.classes.index(n) for n in (question.signal or (name,))]
-        parts = names[0].split("+") if question.signal else background
-        theirs = [tagger.classes.index(n) for n in parts if n in tagger.classes]
-        signal, rest = probabilities[:, ours].sum(axis=1), probabilities[:, theirs].sum(axis=1)
-        is_background = np.isin(scored.truth, [names.index(n) for n in background])
-        is_signal = scored.truth == number
-        found.append((name, signal / np.maximum(signal + rest, 1e-30), is_signal, is_signal | is_background))
-    return found
+        if name not in background:
+            signal = _summed(tagger, scored, question.signal or (name,))
+            is_signal = scored.truth == number
+            yield name, signal / np.maximum(signal + rest, 1e-30), is_signal, is_signal | is_background
+
+
+def _summed(tagger: Tagger, scored: Scored, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Probability of any of some classes, those of them that the tagger knows."""
+    known = [tagger.classes.index(name) for name in classes if name in tagger.classes]
+    total: NDArray[np.float64] = scored.scores[:, known].sum(axis=1, dtype=np.float64)
+    return total
 
 
 def _curve(curve: Roc) -> dict[str, Any]:
