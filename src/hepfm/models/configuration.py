@@ -7,7 +7,7 @@ from transformers import PretrainedConfig
 
 from hepfm.errors import InputError
 from hepfm.inputs import PT, check_inputs
-from hepfm.models.derived import DERIVED, check_derived
+from hepfm.models.derived import check_derived
 from hepfm.networks.attention import Shape
 from hepfm.schema import unknown_name
 
@@ -22,7 +22,7 @@ TYPES = (
     "part_isMuon",
 )
 
-# RS3L's fifteen inputs are these and three of `DERIVED`; it takes no uncertainties of impact parameters.
+# RS3L's fifteen inputs are these and three derived ones; it takes no uncertainties of impact parameters.
 _RS3L_INPUTS = (*KINEMATICS, "part_d0val", "part_dzval", *TYPES)
 _RS3L_DERIVED = ("log_pt_fraction", "log_energy_fraction", "delta_r")
 
@@ -170,16 +170,3 @@ def sized(size: Literal["tiny", "small", "base", "large"], **changes: Any) -> Je
     if size not in SIZES:
         raise InputError(unknown_name("size of a backbone", size, SIZES))
     return JetBackboneConfig(**{**SIZES[size], **changes})
-
-
-__all__ = [
-    "DERIVED",
-    "KINEMATICS",
-    "SIZES",
-    "TRACKS",
-    "TYPES",
-    "EdgeConvConfig",
-    "JetBackboneConfig",
-    "JetConfig",
-    "sized",
-]
