@@ -33,6 +33,7 @@ TOKEN = "part_token"
 # Jets that the start of the codes looks at: enough for 16,384 centres.
 _N_START = 20_000
 _TABLE_JETS = 8192
+_ENCODER = ("network.encoder.", "network.read.", "network.to_latent.", "network.straight_in.")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,15 @@ class TokenizerData:
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """Everything about a training but its data."""
+    """Everything about a training but its data.
+
+    Attributes:
+        encoder_rate: factor on the learning rate of the encoder. Where codes follow the mean of what they stand for, an
+            encoder that moves faster than they do wastes them.
+    """
 
     optimisation: Optimisation
+    encoder_rate: float = 1.0
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     data: TokenizerData = field(default_factory=TokenizerData)
 
@@ -126,6 +133,7 @@ def prepare(recipe: TokenizerRecipe, dataset: Dataset) -> Training:
         recipe=recipe,
         data={**describe_data(dataset), "n_train": tables[0].n_jets, "inputs": _digest(tables[0])},
         evaluate=_Validation(tables[1]),
+        learning_rates=dict.fromkeys(_ENCODER, recipe.encoder_rate),
     )
 
 
