@@ -63,9 +63,9 @@ class TokenizerRecipe:
     """
 
     optimisation: Optimisation
-    encoder_rate: float = 1.0
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     data: TokenizerData = field(default_factory=TokenizerData)
+    encoder_rate: float = 1.0
 
 
 def train_tokenizer(
