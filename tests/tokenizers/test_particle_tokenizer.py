@@ -170,3 +170,13 @@ def test_jets_without_an_input_are_one_clear_line(simple, jets):
 def test_ids_that_do_not_exist_are_one_clear_line(simple, wrong):
     with pytest.raises(InputError, match=f"expected ids from 0 to 31 where there is a constituent, got {wrong}"):
         simple.decode(np.array([[1, wrong]]))
+
+
+@pytest.mark.parametrize("name", ["ema", "cosine", "fsq", "residual"])
+def test_ids_are_those_that_training_sees(jets, name):
+    tokenizer = started(name, jets)
+    constituents, mask, _ = padded(tokenizer, jets)
+    with torch.no_grad():
+        seen = tokenizer(constituents, mask).ids
+
+    assert torch.equal(seen, tokenizer.encode(constituents, mask)[mask])

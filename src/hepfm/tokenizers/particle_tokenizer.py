@@ -253,7 +253,7 @@ class ParticleTokenizer(PreTrainedModel):
             return ids
         for places, part, there in self._chunks(values, offsets):
             vectors = self.network.encode(self.targets.as_network_input(part), part[..., :3], there)
-            ids[places] = self.network.quantiser(vectors[there])[1].cpu().numpy()
+            ids[places] = self.network.quantiser.ids(vectors[there]).cpu().numpy()
         return ids
 
     @torch.no_grad()

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from vector_quantize_pytorch import FSQ, ResidualVQ, VectorQuantize
 
 from hepfm.tokenizers.configuration import TokenizerSettings
+from hepfm.tokenizers.kmeans import nearest
 
 # Vectors that the codes' K-means start looks at, for each code.
 _START_SAMPLES = 64
@@ -30,6 +32,11 @@ class Quantiser(nn.Module):
         """
         raise NotImplementedError
 
+    def ids(self, vectors: Tensor) -> Tensor:
+        """Ids of vectors, (M, d) to (M,), without what training needs."""
+        found: Tensor = self(vectors)[1]
+        return found
+
     def decode(self, ids: Tensor) -> Tensor:
         """Vectors of ids: (M,) to (M, d)."""
         raise NotImplementedError
@@ -45,10 +52,15 @@ class _CodebookQuantiser(Quantiser):
         super().__init__()
         self.dimensions = settings.latent
         self.codes = VectorQuantize(codebook_size=settings.n_codes, **_options(settings))
+        self.by_direction = settings.quantiser == "cosine"
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         quantised, ids, loss = self.codes(vectors.unsqueeze(0))
         return quantised.squeeze(0), ids.squeeze(0), loss.sum()
+
+    def ids(self, vectors: Tensor) -> Tensor:
+        # The library goes through distances four times; codes are all of length 1 where directions count.
+        return nearest(functional.normalize(vectors, dim=-1) if self.by_direction else vectors, self.codes.codebook)
 
     def decode(self, ids: Tensor) -> Tensor:
         vectors: Tensor = self.codes.get_codes_from_indices(ids)
