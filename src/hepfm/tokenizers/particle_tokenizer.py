@@ -31,7 +31,7 @@ PADDING = -1
 
 Arrays = TypeVar("Arrays", Tensor, NDArray[Any])
 # Places, padding among them, that go through the network at a time.
-_PLACES = 16384
+_PLACES = 8192
 _ANOTHER = "It belongs to another tokenizer: get both files again."
 
 
