@@ -15,7 +15,7 @@ EVERYTHING = (
 SMALL = {"width": 16, "encoder_depth": 1, "decoder_depth": 1, "heads": 2}
 KINDS_OF_TOKENIZERS = {
     "ema": {"n_codes": 32, "latent": 4},
-    "straight-through": {"n_codes": 32, "latent": 4, "rotation": False},
+    "rotation trick": {"n_codes": 32, "latent": 4, "rotation": True},
     "cosine": {"n_codes": 32, "latent": 4, "quantiser": "cosine"},
     "fsq": {"n_codes": 60, "levels": (5, 4, 3), "quantiser": "fsq"},
     "residual": {"n_codes": 64, "stages": 2, "latent": 4, "quantiser": "residual"},

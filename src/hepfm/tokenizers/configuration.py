@@ -45,7 +45,8 @@ class TokenizerSettings:
         latent: dimensions of what is quantised, at least as many as inputs; the grid has its own number.
         rotation: whether gradients pass the quantiser by the rotation trick (arXiv:2410.06424), or straight through.
         decay: share that a code keeps of its old mean in a step.
-        commitment: weight of the distance between what is quantised and its code.
+        commitment: weight of the distance between what is quantised and its code; where it is small, the encoder moves
+            faster than the codes follow, and wastes them.
         dead_below: a code that stands for fewer constituents of a batch than this, on average, moves elsewhere.
         width: of the transformers.
         encoder_depth: blocks of the encoder.
@@ -68,9 +69,9 @@ class TokenizerSettings:
     stages: int = 1
     levels: tuple[int, ...] = ()
     latent: int = 8
-    rotation: bool = True
-    decay: float = 0.95
-    commitment: float = 0.25
+    rotation: bool = False
+    decay: float = 0.98
+    commitment: float = 5.0
     dead_below: float = 0.5
     width: int = 128
     encoder_depth: int = 3
@@ -80,7 +81,7 @@ class TokenizerSettings:
     weights: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
     angle_power: float = 0.0
-    jet_weight: float = 0.5
+    jet_weight: float = 0.03
 
     def __post_init__(self) -> None:
         """Check that the settings go together.
