@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "hepfm"
 # From the ground up: a part imports from lower layers, and from itself.
 LAYERS = (
     ("errors",),
-    ("schema", "atomic"),
+    ("schema", "atomic", "zoo"),
     ("table", "manifest", "hub"),
     ("padding", "inputs"),
     ("formats", "jets", "summary"),

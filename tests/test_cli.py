@@ -24,6 +24,7 @@ from hepfm import cli, manifest
 from hepfm.resim.detector import DETECTORS
 from hepfm.resim.processes import PRESETS, PROCESSES
 from hepfm.resim.variations import VARIATIONS
+from hepfm.zoo import bundled
 
 HEPFM_DATA = Path(sysconfig.get_path("scripts")) / "hepfm-data"
 
@@ -130,6 +131,7 @@ def test_version_is_that_of_the_package():
         ("processes", [*PRESETS, *PROCESSES]),
         ("variations", list(VARIATIONS)),
         ("detectors", list(DETECTORS)),
+        ("models", list(bundled())),
     ],
 )
 def test_list_names_and_describes_all_there_is(main, what, names):

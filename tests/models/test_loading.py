@@ -12,13 +12,13 @@ import transformers
 from network_samples import make, random_jets
 from safetensors.torch import load_file, save_file
 
+from hepfm import zoo
 from hepfm.errors import HepfmError, InputError
 from hepfm.models import (
     AutoModel,
     AutoModelForSequenceClassification,
     JetBackbone,
     JetForSequenceClassification,
-    locate,
 )
 from hepfm.models.strict import CONFIG, WEIGHTS
 
@@ -244,14 +244,13 @@ def test_a_name_that_is_nothing_says_what_is_expected(name):
 
 def test_a_copy_in_the_package_comes_before_the_hub(tmp_path, monkeypatch):
     """A folder of the package's form stands in for the package."""
-    zoo = tmp_path / "package" / "zoo"
-    zoo.mkdir(parents=True)
-    (zoo.parent / "__init__.py").touch()
-    make("transformer").save_pretrained(zoo / "some-copy")
+    (tmp_path / "another_zoo").mkdir()
+    (tmp_path / "another_zoo" / "__init__.py").touch()
+    make("transformer").save_pretrained(tmp_path / "another_zoo" / "some-copy")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(locate, "PACKAGE", "package")
+    monkeypatch.setattr(zoo, "PACKAGE", "another_zoo")
 
-    assert locate.bundled() == ("hepfm/some-copy",)
+    assert zoo.bundled() == ("hepfm/some-copy",)
     assert type(AutoModel.from_pretrained("hepfm/some-copy")) is JetBackbone
     with pytest.raises(HepfmError, match="hepfm/some-copy: "):
         AutoModel.from_pretrained("hepfm/some-copy", revision="v1", local_files_only=True, cache_dir=tmp_path)

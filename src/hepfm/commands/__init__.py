@@ -1,1 +1,1 @@
-"""Commands of the command line that have a file of their own; `hepfm.cli` registers them."""
+"""The commands of `hepfm-data`: parse, call one function, print. Heavy imports live inside of them."""

@@ -3,6 +3,8 @@
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+# A folder is text, not a path: it may be a URL such as s3://bucket/resim-jets.
+folder_argument = click.argument("folder", default="resim-jets")
 columns_option = click.option(
     "--columns", metavar="MAP", help="Column map of a table: a TOML file, or top-tagging, jetnet, ..."
 )

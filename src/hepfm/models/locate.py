@@ -1,7 +1,6 @@
 """Where a network lies that is asked for by name: a folder, a copy in the package, or the Hub."""
 
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,10 @@ from transformers.utils.hub import cached_file
 from hepfm.errors import InputError, StorageError
 from hepfm.models.strict import CONFIG, WEIGHTS
 from hepfm.schema import unknown_name
+from hepfm.zoo import bundled, folder_of
 
-PACKAGE = "hepfm"
-"""Where copies are, in the folder `zoo`."""
-_ZOO = "zoo"
-_OWNER = "hepfm/"
 # Arguments of `from_pretrained` that are about the Hub.
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
-
-
-def bundled() -> tuple[str, ...]:
-    """Names of the networks that are part of the package."""
-    zoo = resources.files(PACKAGE) / _ZOO
-    if not zoo.is_dir():
-        return ()
-    return tuple(sorted(_OWNER + entry.name for entry in zoo.iterdir() if (entry / CONFIG).is_file()))
 
 
 def locate(name: str | os.PathLike[str], settings: dict[str, Any]) -> Path:
@@ -49,7 +37,7 @@ def locate(name: str | os.PathLike[str], settings: dict[str, Any]) -> Path:
     text = os.fspath(name)
     # A revision names a state of the Hub's, which a copy need not be.
     if text in bundled() and hub.get("revision") in (None, "main") and not hub.get("force_download"):
-        return Path(str(resources.files(PACKAGE) / _ZOO / text.removeprefix(_OWNER)))
+        return folder_of(text)
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         msg = f"{text}: no such folder; expected one with {CONFIG}, or OWNER/NAME of the Hub."
         raise InputError(msg)
