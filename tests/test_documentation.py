@@ -1,15 +1,19 @@
 """What the README and the tutorial show is run here, so that it stays true."""
 
+import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from hepfm.cli import cli
 from hepfm.resim.variations import N_DEFAULT, VARIATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +43,31 @@ def test_the_readme_reads_a_campaign_as_it_says(tmp_path):
     assert math.isfinite(float(difference))
 
 
+# What makes the README's commands small: a few events, steps and epochs instead of hours.
+_MINIATURE = {
+    "resim": "--n-events 300 --workers 1 --variations nominal,reseed",
+    "tokenizer": "--steps 4 --batch-size 16",
+    "pretrain": "--steps 4 --batch-size 16",
+    "finetune": "--epochs 1",
+    "study": "--labels 20,40 --seeds 1 --epochs 1",
+}
+
+
+def test_the_readme_goes_from_collisions_to_a_tagger(tmp_path, monkeypatch):
+    (commands,) = [block for block in blocks(README, "bash") if "pretrain" in block]
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    for line in commands.splitlines():
+        words = shlex.split(line)[1:]
+        # Of an option that is given twice the last one counts.
+        done = CliRunner().invoke(cli, [*words, *_MINIATURE.get(words[0], "").split()])
+        assert done.exit_code == 0, f"{line}: {done.output} {done.exception!r}"
+    evaluation = json.loads((tmp_path / "runs" / "tagger" / "evaluation.json").read_text(encoding="utf-8"))
+    study = json.loads((tmp_path / "label-study" / "study.json").read_text(encoding="utf-8"))
+    assert evaluation["n_jets"] > 0
+    assert {row["mode"] for row in study["rows"]} == {"scratch", "frozen", "full"}
+
+
 def test_the_tutorial_works_from_beginning_to_end(tmp_path):
     commands, code = blocks(TUTORIAL, "bash"), blocks(TUTORIAL, "python")
     assert len(commands) == 10
@@ -56,7 +85,7 @@ def test_the_readme_lists_the_default_variations_in_order():
 
 
 def test_the_readme_names_the_two_commands_of_a_newcomer():
-    (commands, _) = blocks(README, "bash")
+    (commands, *_) = blocks(README, "bash")
     assert re.findall(r"^make \w+", commands, re.MULTILINE) == ["make demo", "make test"]
 
 
