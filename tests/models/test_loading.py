@@ -20,7 +20,7 @@ from hepfm.models import (
     JetBackbone,
     JetForSequenceClassification,
 )
-from hepfm.models.strict import CONFIG, WEIGHTS
+from hepfm.networks.strict import CONFIG, WEIGHTS
 
 
 @pytest.fixture

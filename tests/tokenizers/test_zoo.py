@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from hepfm.inputs import constituent_inputs
-from hepfm.models.locate import bundled
 from hepfm.tokenizers import ParticleTokenizer
 from hepfm.training.recipes import read_recipe
 from hepfm.training.reconstruction import measure, read_reconstruction
 from hepfm.training.tokenizer import TokenizerRecipe
+from hepfm.zoo import bundled
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TOKENIZER_RECIPES = sorted([*RECIPES.glob("vq*.toml"), *RECIPES.glob("kmeans*.toml")])

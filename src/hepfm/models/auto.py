@@ -15,8 +15,8 @@ from hepfm.models.backbone import JetBackbone
 from hepfm.models.classifier import EdgeConvForSequenceClassification, JetForSequenceClassification
 from hepfm.models.configuration import EdgeConvConfig, JetBackboneConfig
 from hepfm.models.edgeconv import EdgeConvBackbone
-from hepfm.models.locate import locate
-from hepfm.models.strict import check_folder
+from hepfm.networks.locate import locate
+from hepfm.networks.strict import check_folder
 
 MODEL_TYPES = (JetBackboneConfig.model_type, EdgeConvConfig.model_type)
 """Kinds of networks as config.json names them."""

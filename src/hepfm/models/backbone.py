@@ -6,8 +6,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from hepfm.models.configuration import JetBackboneConfig
 from hepfm.models.features import JetFeatures
-from hepfm.models.strict import StrictModel
 from hepfm.networks.attention import SetTransformer
+from hepfm.networks.strict import StrictModel
 
 
 class JetBackbone(StrictModel):

@@ -11,7 +11,7 @@ from hepfm.errors import InputError
 from hepfm.models.backbone import JetBackbone
 from hepfm.models.configuration import EdgeConvConfig, JetBackboneConfig, JetConfig
 from hepfm.models.edgeconv import EdgeConvBackbone
-from hepfm.models.strict import StrictModel
+from hepfm.networks.strict import StrictModel
 from hepfm.schema import unknown_name
 
 Backbone = JetBackbone | EdgeConvBackbone

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from hepfm.models.configuration import EdgeConvConfig
 from hepfm.models.features import JetFeatures
 from hepfm.models.neighbours import largest_among, nearest
-from hepfm.models.strict import StrictModel
+from hepfm.networks.strict import StrictModel
 
 
 class EdgeConvBackbone(StrictModel):

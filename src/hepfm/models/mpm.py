@@ -14,8 +14,8 @@ from transformers.utils.generic import ModelOutput
 from hepfm.errors import InputError
 from hepfm.models.backbone import JetBackbone
 from hepfm.models.configuration import JetBackboneConfig
-from hepfm.models.strict import StrictModel
 from hepfm.networks.attention import SetTransformer, Shape
+from hepfm.networks.strict import StrictModel
 
 # Charged hadron, neutral hadron, photon, electron, muon.
 _N_TYPES = 5

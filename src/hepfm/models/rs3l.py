@@ -15,7 +15,7 @@ from transformers.utils.generic import ModelOutput
 from hepfm.errors import InputError
 from hepfm.models.classifier import Backbone
 from hepfm.models.mpm import MaskedJetModel, MaskedOutput
-from hepfm.models.strict import StrictModel
+from hepfm.networks.strict import StrictModel
 
 # After the sum over constituents; arXiv:2403.07066.
 _RS3L_LAYERS = (64, 32, 32, 8)

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from hepfm.errors import InputError
 from hepfm.inputs import PT, columns_for, constituent_inputs
-from hepfm.models.locate import locate
-from hepfm.models.strict import WEIGHTS, check_folder
+from hepfm.networks.locate import locate
+from hepfm.networks.strict import WEIGHTS, check_folder
 from hepfm.padding import ragged
 from hepfm.table import JetTable
 from hepfm.tokenizers.configuration import TokenizerConfig

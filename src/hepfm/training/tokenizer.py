@@ -15,7 +15,7 @@ from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.formats.parquet import parquet_writer
 from hepfm.inputs import columns_for, constituent_inputs
-from hepfm.models.strict import quiet
+from hepfm.networks.strict import quiet
 from hepfm.table import JetTable
 from hepfm.tokenizers import ParticleTokenizer, TokenizerConfig, TokenizerSettings
 from hepfm.training.batches import Batch, PaddedJets

@@ -7,7 +7,7 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from hepfm.errors import InputError, StorageError
-from hepfm.models.strict import CONFIG, WEIGHTS
+from hepfm.networks.strict import CONFIG, WEIGHTS
 from hepfm.schema import unknown_name
 from hepfm.zoo import bundled, folder_of
 

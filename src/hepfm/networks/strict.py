@@ -139,7 +139,7 @@ class StrictModel(PreTrainedModel):
                 number or of another shape; or a setting asks for less than that.
             StorageError: the Hub cannot be reached.
         """
-        from hepfm.models.locate import locate
+        from hepfm.networks.locate import locate
 
         for name, reason in _REFUSED.items():
             if kwargs.pop(name, None):
