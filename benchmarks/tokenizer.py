@@ -59,9 +59,8 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
             cpu_seconds[name].append(time.process_time() - cpu_start)
     best = {name: min(times) for name, times in seconds.items()}
-    print(
-        f"{table.n_jets:,} jets, {table.n_constituents / table.n_jets:.1f} constituents each; {asked.threads} threads"
-    )
+    length = table.n_constituents / table.n_jets
+    print(f"{table.n_jets:,} jets of {length:.1f} constituents on average; {asked.threads} threads")
     for name, took in best.items():
         # Where other programs take the cores, CPU time says what the code needs.
         rate = table.n_jets / min(cpu_seconds[name])
