@@ -17,9 +17,10 @@ import hepfm
 from hepfm.cli import cli
 from hepfm.errors import CampaignError, InputError
 from hepfm.tokenizers import ParticleTokenizer, TokenizerSettings
+from hepfm.training.batches import PaddedJets
 from hepfm.training.recipes import Optimisation, read_recipe, write_recipe
 from hepfm.training.run import read_metrics
-from hepfm.training.tokenizer import TokenizerRecipe, add_tokens, train_tokenizer
+from hepfm.training.tokenizer import TokenizerRecipe, add_tokens, prepare, train_tokenizer
 
 N_STEPS = 24
 
@@ -43,12 +44,21 @@ def trained(campaign, tmp_path_factory):
     return out
 
 
+def loss(tokenizer, table):
+    """Of all jets of a table at once."""
+    batch = PaddedJets(table, tokenizer.inputs, trim=True).__getitems__(range(table.n_jets))
+    with torch.no_grad():
+        return float(tokenizer.eval()(**batch).loss)
+
+
 def test_training_makes_the_loss_smaller_and_leaves_a_tokenizer_with_its_curves(trained, campaign):
-    losses = [entry["loss"] for entry in read_metrics(trained) if "loss" in entry]
     measured = [entry for entry in read_metrics(trained) if "validation_jet_pt" in entry]
     tokenizer = ParticleTokenizer.from_pretrained(trained)
 
-    assert losses[-1] < losses[0]
+    table = hepfm.open(campaign).read_table(variation="quick", split="train")
+    # It begins at K-means: 24 steps on two dozen jets gain 4 %.
+    assert loss(tokenizer, table) < 0.98 * loss(prepare(recipe(), hepfm.open(campaign)).model, table)
+    assert all(np.isfinite(entry["loss"]) for entry in read_metrics(trained) if "loss" in entry)
     assert measured[-1]["step"] == N_STEPS
     assert 0 < measured[-1]["validation_codes_used"] <= 1
     assert tokenizer.n_codes == 32
