@@ -1,5 +1,11 @@
 """What several tests need: the reference data beside the repository, frozen events, a small campaign."""
 
+import os
+
+# As many tests run at a time as there are cores: threads of their own would only wait for each other. Before NumPy
+# and PyTorch are imported, and for the programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import socket
 import subprocess
 import sys
