@@ -41,7 +41,7 @@ $(JAVASCRIPT)/node_modules: $(JAVASCRIPT)/package-lock.json
 	  else echo "npm is not installed: the tests with the Hub's JavaScript client are skipped"; fi
 
 test: $(STAMP) $(JAVASCRIPT)/node_modules ## run the tests (some minutes)
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	@status=0; for tool in "ruff check ." "ruff format --check ." mypy; do \
