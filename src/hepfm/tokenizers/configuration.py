@@ -57,8 +57,8 @@ class TokenizerSettings:
             K-means measures distances. All 1 if there are none.
         scales: by how much the standardised inputs are multiplied to be the first latent dimensions before training; by
             default the weights, or 0.8 for a grid: its tanh makes cells fine where inputs are many.
-        angle_power: errors of an angle count with the power of the constituent's pt: the jet's mass feels pt times
-            angle.
+        angle_power: angles are measured in multiples of this power of 1 / pt, so that those of hard constituents come
+            out finer: a jet's mass feels pt times angle.
         jet_weight: of the errors of the jet's pt, mass and axis.
     """
 

@@ -11,8 +11,6 @@ from hepfm.tokenizers.targets import Targets
 # What counts as a small error of a jet: its pt in logarithm, its mass in GeV, its axis. About half of what a published
 # K-means of 16,384 codes reached (arXiv:2409.12589: 2.4 %, 3.5 GeV).
 _JET_PT, _JET_MASS, _JET_AXIS = 0.01, 2.0, 0.003
-# Momentum in GeV from which on an angle counts more, by `angle_power`.
-_HARD = 5.0
 
 
 def constituent_losses(outputs: Tensor, values: Tensor, targets: Targets, settings: TokenizerSettings) -> Tensor:
@@ -33,8 +31,6 @@ def constituent_losses(outputs: Tensor, values: Tensor, targets: Targets, settin
     by_name = dict(zip(settings.inputs, settings.weights or (1.0,) * len(settings.inputs), strict=True))
     weights = numbers.new_tensor([by_name[name] for name in targets.numbers])
     errors = (numbers - wanted).abs() * weights * targets.counts(values)
-    hardness = (values[:, :1] / _HARD).clamp(0.2, 50.0) ** settings.angle_power
-    errors = torch.cat([errors[:, :1], errors[:, 1:3] * hardness, errors[:, 3:]], 1)
     loss = errors.sum(1)
     if targets.has_charge:
         loss = loss + 0.3 * functional.cross_entropy(charges, charge, reduction="none")

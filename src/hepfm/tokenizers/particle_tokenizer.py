@@ -62,7 +62,7 @@ class ParticleTokenizer(PreTrainedModel):
         """Make a tokenizer that has learned nothing yet."""
         super().__init__(config)
         self.settings = config.typed_settings()
-        self.targets = Targets(self.settings.inputs)
+        self.targets = Targets(self.settings.inputs, self.settings.angle_power)
         kind = KMeans if self.settings.context == "none" else VqVae
         self.network: VqVae | KMeans = kind(self.settings, self.targets)
         self.post_init()

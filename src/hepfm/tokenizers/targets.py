@@ -10,6 +10,9 @@ from hepfm.networks.features import InputFeatures
 from hepfm.tokenizers.configuration import CHARGE, KINDS, TRACK_ONLY
 
 _CHARGES = 3
+# Transverse momentum in GeV at which angles are as they are, and within which multiples of it they change.
+_HARD = 5.0
+_HARDNESS = (0.2, 50.0)
 
 
 class Targets(nn.Module):
@@ -19,9 +22,10 @@ class Targets(nn.Module):
     then one for each kind, where there are such inputs.
     """
 
-    def __init__(self, inputs: Sequence[str]) -> None:
-        """Take F names of inputs."""
+    def __init__(self, inputs: Sequence[str], angle_power: float = 0.0) -> None:
+        """Take F names of inputs, and the power of pt that an angle is measured in."""
         super().__init__()
+        self.angle_power = angle_power
         self.inputs = tuple(inputs)
         self.numbers = tuple(name for name in inputs if name != CHARGE and name not in KINDS)
         self.has_charge, self.has_kinds = CHARGE in inputs, KINDS[0] in inputs
@@ -38,7 +42,7 @@ class Targets(nn.Module):
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
         """Learn the mean and width of every number from physical inputs of shape (M, F)."""
-        numbers = values[:, self._columns]
+        numbers = self._measured(values[:, self._columns])
         self.features.fit(numbers.masked_fill(~self.counts(values), torch.nan))
 
     def counts(self, values: Tensor) -> Tensor:
@@ -54,7 +58,7 @@ class Targets(nn.Module):
 
         The charge is 0, 1, 2 for -1, 0, 1.
         """
-        numbers = self.features(values[..., self._columns])
+        numbers = self.features(self._measured(values[..., self._columns]))
         numbers = torch.where(self.counts(values), numbers, 0.0)
         none = torch.zeros(values.shape[:-1], dtype=torch.long, device=values.device)
         charge = values[..., self.inputs.index(CHARGE)].round().long().clamp(-1, 1) + 1 if self.has_charge else none
@@ -79,21 +83,29 @@ class Targets(nn.Module):
     def kinematics(self, outputs: Tensor) -> Tensor:
         """Pt in GeV, deta and dphi of what a network predicts, (..., n_outputs) to (..., 3); gradients pass."""
         numbers = self.take_apart(outputs)[0]
-        return self.features.inverse(numbers.clamp(-20, 20))[..., :3]
+        return self._measured(self.features.inverse(numbers.clamp(-20, 20)), -1)[..., :3]
 
     def from_kinematics(self, kinematics: Tensor) -> Tensor:
         """Pt in GeV, deta and dphi as the first three numbers, (..., 3) to (..., 3)."""
-        pt, angles = kinematics[..., :1].clamp(min=1e-3).log(), kinematics[..., 1:]
+        measured = self._measured(kinematics)
+        pt, angles = measured[..., :1].clamp(min=1e-3).log(), measured[..., 1:]
         return (torch.cat([pt, angles], -1) - self.features.mean[:3]) / self.features.width[:3]
 
     def physical(self, outputs: Tensor) -> Tensor:
         """What a network predicts as physical inputs, (..., n_outputs) to (..., F)."""
         numbers, charges, kinds = self.take_apart(outputs)
         values = outputs.new_zeros((*outputs.shape[:-1], len(self.inputs)))
-        values[..., self._columns] = self.features.inverse(numbers)
+        values[..., self._columns] = self._measured(self.features.inverse(numbers), -1)
         if self.has_charge:
             values[..., self.inputs.index(CHARGE)] = (charges.argmax(-1) - 1).to(values.dtype)
         if self.has_kinds:
             values[..., self._kinds] = functional.one_hot(kinds.argmax(-1), len(KINDS)).to(values.dtype)
         values[..., self._columns] = torch.where(self.counts(values), values[..., self._columns], 0.0)
         return values
+
+    def _measured(self, numbers: Tensor, sign: int = 1) -> Tensor:
+        """Angles in multiples of what pt makes of them, or with sign -1 in radians again; (..., F')."""
+        if self.angle_power == 0:
+            return numbers
+        hardness = (numbers[..., :1] / _HARD).clamp(*_HARDNESS) ** (sign * self.angle_power)
+        return torch.cat([numbers[..., :1], numbers[..., 1:3] * hardness, numbers[..., 3:]], -1)
