@@ -11,7 +11,7 @@ import torch
 import uproot
 from click.testing import CliRunner
 from scipy.stats import mannwhitneyu
-from toy_jets import WIDE, tiny_backbone, toys, write_toys
+from toy_jets import WIDE, toys, write_toys
 
 import hepfm
 from hepfm import cli
@@ -27,21 +27,6 @@ from hepfm.training.robustness import View, compare_views
 from hepfm.training.scoring import Tagger
 from hepfm.training.source import Source
 from hepfm.training.wording import report_lines
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("evaluation")
-
-
-@pytest.fixture(scope="module")
-def backbone(folder):
-    return tiny_backbone(folder / "backbone")
-
-
-@pytest.fixture(scope="module")
-def data(folder):
-    return write_toys(folder / "toys.parquet")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 import transformers
 from click.testing import CliRunner
 from scipy.stats import spearmanr
-from toy_jets import KINEMATICS, NARROW, WIDE, tiny_backbone, toys, write_toys
+from toy_jets import KINEMATICS, NARROW, WIDE, toys, write_toys
 
 import hepfm
 from hepfm import cli
@@ -28,21 +28,6 @@ from hepfm.training.recipes import read_recipe
 from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger
 from hepfm.training.source import Source, open_source
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("finetune")
-
-
-@pytest.fixture(scope="module")
-def backbone(folder):
-    return tiny_backbone(folder / "backbone")
-
-
-@pytest.fixture(scope="module")
-def data(folder):
-    return write_toys(folder / "toys.parquet")
 
 
 @pytest.fixture(scope="module")

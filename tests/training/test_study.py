@@ -13,21 +13,6 @@ from hepfm.training.study import Study, plan, run_study, study_table
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("study")
-
-
-@pytest.fixture(scope="module")
-def backbone(folder):
-    return tiny_backbone(folder / "backbone")
-
-
-@pytest.fixture(scope="module")
-def data(folder):
-    return write_toys(folder / "toys.parquet")
-
-
-@pytest.fixture(scope="module")
 def wanted(backbone, data):
     return Study((str(backbone),), str(data), labels=(20, 60), n_seeds=2, modes=("scratch", "full"), n_epochs=1)
 

@@ -9,8 +9,7 @@ config.json, model.safetensors  the finished network
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging
 
 from hepfm import __version__
 from hepfm.atomic import write_whole
 from hepfm.errors import CampaignError
+from hepfm.networks.strict import quiet
 from hepfm.training.batches import Batch
 from hepfm.training.best import BEST, BestWeights
 from hepfm.training.recipes import Optimisation, write_recipe
@@ -88,7 +87,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
         claim(training, out)
     if (out / "model.safetensors").exists():
         return
-    with _no_bars():
+    with quiet():
         trainer = _StreamTrainer(training, _arguments(training.optimisation, out))
         trainer.remove_callback(PrinterCallback)
         best = _best_so_far(training, out)
@@ -135,18 +134,6 @@ def _best_so_far(training: Training, out: Path) -> BestWeights | None:
     key = f"validation_{training.keep_best}"
     past = {entry["step"]: entry[key] for entry in read_metrics(out) if key in entry}
     return BestWeights(out, training.keep_best, training.patience, past)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for every file that it writes."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _last_checkpoint(out: Path) -> str | None:
