@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -167,10 +167,7 @@ class StrictModel(PreTrainedModel):
             )
             raise InputError(msg) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for name, tensor in model.state_dict().items():
-            if not bool(tensor.isfinite().all()):
-                msg = f"{folder}: weight {name!r} has values that are no numbers (NaN or infinite). Get the file again."
-                raise InputError(msg)
+        check_numbers(folder, model.state_dict())
         return loaded
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -185,21 +182,50 @@ class StrictModel(PreTrainedModel):
             wanted = {name: list(tensor.shape) for name, tensor in cls(config).state_dict().items()}
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        for kind, names in (
-            ("lacks", wanted.keys() - found.keys()),
-            ("has an unexpected", found.keys() - wanted.keys()),
-        ):
-            if names:
-                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-                advice = _what_to_do(wanted.keys() ^ found.keys())
-                msg = f"{folder / WEIGHTS}: {kind} weight {min(names)!r}{more}. {advice}"
-                raise InputError(msg)
-        for name, shape in wanted.items():
-            if found[name] != shape:
-                msg = (
-                    f"{folder / WEIGHTS}: weight {name!r} has shape {found[name]}, expected {shape}. {_what_to_do(())}"
-                )
-                raise InputError(msg)
+        check_weights(folder / WEIGHTS, wanted, found, _what_to_do)
+
+
+def check_weights(
+    path: Path,
+    wanted: Mapping[str, Sequence[int]],
+    found: Mapping[str, Sequence[int]],
+    advice: Callable[[Iterable[str]], str],
+) -> None:
+    """Compare the weights of a file with those of a network.
+
+    Args:
+        path: of the file.
+        wanted: names and shapes of the network's weights.
+        found: of the file's.
+        advice: what to do, by the names that only one of the two has.
+
+    Raises:
+        InputError: a weight is missing, unexpected, or of another shape.
+    """
+    for kind, names in (
+        ("lacks", wanted.keys() - found.keys()),
+        ("has an unexpected", found.keys() - wanted.keys()),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            msg = f"{path}: {kind} weight {min(names)!r}{more}. {advice(wanted.keys() ^ found.keys())}"
+            raise InputError(msg)
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            msg = f"{path}: weight {name!r} has shape {found[name]}, expected {shape}. {advice(())}"
+            raise InputError(msg)
+
+
+def check_numbers(place: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        InputError: one of them is.
+    """
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            msg = f"{place}: weight {name!r} has values that are no numbers (NaN or infinite). Get the file again."
+            raise InputError(msg)
 
 
 def _what_to_do(names: Iterable[str]) -> str:

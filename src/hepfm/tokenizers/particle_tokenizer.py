@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from hepfm.errors import InputError
 from hepfm.inputs import PT, columns_for, constituent_inputs
 from hepfm.networks.locate import locate
-from hepfm.networks.strict import WEIGHTS, check_folder
+from hepfm.networks.strict import WEIGHTS, check_folder, check_numbers, check_weights
 from hepfm.padding import ragged
 from hepfm.table import JetTable
 from hepfm.tokenizers.configuration import TokenizerConfig
@@ -300,24 +300,9 @@ class ParticleTokenizer(PreTrainedModel):
 
 def _load_strictly(tokenizer: ParticleTokenizer, path: Path) -> None:
     wanted, found = tokenizer.state_dict(), load_file(path)
-    for problem, names in (
-        ("lacks", wanted.keys() - found.keys()),
-        ("has an unexpected", found.keys() - wanted.keys()),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            msg = (
-                f"{path}: {problem} weight {min(names)!r}{more}. It belongs to another tokenizer; get both files again."
-            )
-            raise InputError(msg)
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape:
-            shapes = f"{tuple(tensor.shape)}, expected {tuple(wanted[name].shape)}"
-            msg = f"{path}: weight {name!r} has shape {shapes}. {_ANOTHER}"
-            raise InputError(msg)
-        if not bool(tensor.isfinite().all()):
-            msg = f"{path}: weight {name!r} has values that are no numbers (NaN or infinite). Get the file again."
-            raise InputError(msg)
+    shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (wanted, found)]
+    check_weights(path, shapes[0], shapes[1], lambda _: _ANOTHER)
+    check_numbers(path, found)
     tokenizer.load_state_dict(found)
 
 
