@@ -72,6 +72,38 @@ def test_each_objective_ends_with_a_backbone_that_automodel_loads(campaign, tmp_
     assert read_recipe(PretrainingRecipe, tmp_path / "recipe.toml") == recipe(objective, **{"backbone.kind": kind})
 
 
+def test_only_the_processes_that_are_named_enter(campaign):
+    one, *others = campaign.processes
+    wanted = campaign.read_table(["process"], process=one, variation=VARIATIONS, split="train")
+    settings = {"data.processes": [one], "data.n_probe": 0}
+    training = prepare(recipe(**settings), campaign)
+
+    assert others
+    assert 0 < training.data["n_train"] <= wanted.n_jets
+    assert training.data["n_train"] < prepare(recipe(**{"data.n_probe": 0}), campaign).data["n_train"]
+    with pytest.raises(InputError, match="another"):
+        prepare(recipe(**{"data.processes": ["another"]}), campaign)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "edgeconv"])
+def test_a_pretraining_begins_with_the_weights_of_a_checkpoint(campaign, tmp_path, kind):
+    first, second = tmp_path / "first", tmp_path / "second"
+    pretrain(recipe("rs3l", **{"backbone.kind": kind}), campaign, first)
+    further = recipe("rs3l", **{"backbone.checkpoint": str(first)})
+    before, now = load_file(first / "model.safetensors"), prepare(further, campaign).model.backbone.state_dict()
+
+    assert before.keys() == now.keys()
+    assert all(torch.equal(before[name], now[name]) for name in before)
+    pretrain(further, campaign, second)
+    after = load_file(second / "model.safetensors")
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    shutil.rmtree(first)
+    pretrain(recipe("rs3l", **{"backbone.kind": kind, "optimisation.seed": 2}), campaign, first)
+    (second / "model.safetensors").unlink()
+    with pytest.raises(CampaignError):
+        pretrain(further, campaign, second)
+
+
 @pytest.fixture(scope="module", params=["none", "jet"])
 def tokenizer(request, small_campaign, tmp_path_factory):
     """The folder of a tokenizer of 16 codes: K-means, and a VQ-VAE that sees the jet."""

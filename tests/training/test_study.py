@@ -118,10 +118,27 @@ def test_weak_supervision_is_studied_over_the_share_of_signal(wanted, tmp_path):
     assert result["rows"][1]["auc"]["mean"] > result["rows"][0]["auc"]["mean"]
 
 
+def test_views_of_the_test_jets_are_compared(wanted, tmp_path):
+    """A variation that widens every jet moves scores; the same jets again do not."""
+    data = write_toys(
+        tmp_path / "views.parquet",
+        toys(),
+        toys(variation="again"),
+        toys(variation="wide", stretch=2.0),
+    )
+    views = ("nominal", "again", "wide")
+    study = replace(wanted, data=str(data), labels=(200,), n_seeds=1, modes=("full",), n_epochs=4, variations=views)
+    ((row,), test) = (run_study(study, tmp_path / "out")[name] for name in ("rows", "test"))
+    assert row["wasserstein_again"]["mean"] == 0
+    assert row["wasserstein_wide"]["mean"] > 0.02
+    assert row["auc"]["mean"] > 0.6
+    assert test["split"] == "test"
+
+
 def test_a_mean_is_not_taken_of_the_lucky_runs_only():
     """Rejection is infinite where no background is left: such a run has no number."""
     found = [
-        (r, {"auc": 0.9, "rejection": {"Hbb": {"0.5": {"value": v}}}})
+        (r, {"auc": 0.9, "rejection": {"Hbb": {e: {"value": v} for e in ("0.3", "0.5", "0.7")}}})
         for r, v in zip(_two_runs(), (None, 8.0), strict=True)
     ]
     (row,) = module._rows(found)

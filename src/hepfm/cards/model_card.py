@@ -4,6 +4,7 @@ What a folder holds is in `hepfm.training.run`; `evaluation.json` is what `hepfm
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
 _MOST_CLASSES = 20
+_PATHS = re.compile(r'"([^"\n]*/[^"\n]*)"')
 
 _LIMITS = """\
 * Trained on simulation: leading order with a parton shower, a parametrised detector, no pile-up unless its data say
@@ -96,8 +98,9 @@ class _Run:
 
     @property
     def base(self) -> str | None:
-        """The network that it was fine-tuned from."""
-        return tomllib.loads(self.recipe).get("checkpoint")
+        """The network whose weights it began with."""
+        how = tomllib.loads(self.recipe)
+        return how.get("checkpoint") or how.get("backbone", {}).get("checkpoint") or None
 
     @property
     def classes(self) -> list[str]:
@@ -309,10 +312,8 @@ def _data(run: _Run) -> str:
 
 def _training(run: _Run, folder: Path) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.training.get("versions", {}).items())
-    recipe = run.recipe.strip()
-    for name in (*(source["name"] for source in run.sources), str(run.base)):
-        # Where files lay on the machine that trained is nobody's business.
-        recipe = recipe.replace(json.dumps(name), json.dumps(_shown(name)))
+    # Where files lay on the machine that trained is nobody's business.
+    recipe = _PATHS.sub(lambda found: f'"{_shown(found[1])}"', run.recipe.strip())
     picture = "![loss over steps](training.png)\n\n" if (folder / "training.png").exists() else ""
     what = versions or f"hepfm {__version__}"
     return f"With {what}; this is the recipe:\n\n```toml\n{recipe}\n```\n\n{picture}".rstrip() + "\n"

@@ -21,6 +21,7 @@ _PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
         "hepfm-data pretrain recipes/mpm-tiny.toml --data resim-jets --out runs/mpm-tiny",
         "hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations nominal,reseed",
         "hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass.root --tokenizer runs/kmeans --steps 1000",
+        "hepfm-data pretrain recipes/mpm-tiny.toml --data my_jets.root --checkpoint hepfm/mpm-tiny --steps 1000",
         "hepfm-data pretrain recipes/mpm-base.toml --data hepfm/resim-jets --push me/mpm-base",
         "torchrun --nproc-per-node 4 -m hepfm.cli pretrain recipes/mpm-base.toml --data hepfm/resim-jets",
     )
@@ -32,6 +33,8 @@ _PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
 @columns_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--variations", type=Names(), help="Views that enter; RS3L takes the first for the nominal one.")
+@click.option("--processes", type=Names(), help="Hard processes whose jets enter.  [default: all]")
+@click.option("--checkpoint", help="Folder or name of a backbone to go on with.  [default: new weights]")
 @click.option("--tokenizer", help="Folder or name of the tokenizer whose codes are to be found.")
 @click.option("--steps", type=Whole(1, _MOST), help="Updates of the weights.  [default: the recipe's]")
 @click.option("--batch-size", type=Whole(2, _MOST), help="Jets a step.  [default: the recipe's]")
@@ -47,6 +50,8 @@ def pretrain(
     columns: str | None,
     out: Path | None,
     variations: tuple[str, ...] | None,
+    processes: tuple[str, ...] | None,
+    checkpoint: str | None,
     tokenizer: str | None,
     tensorboard: bool,
     push: str | None,
@@ -69,6 +74,8 @@ def pretrain(
 
     changes = {
         "data.variations": variations,
+        "data.processes": processes,
+        "backbone.checkpoint": checkpoint,
         "mpm.tokenizer": tokenizer,
         "optimisation.n_steps": settings.pop("steps"),
         **{f"optimisation.{name}": value for name, value in settings.items()},

@@ -44,6 +44,7 @@ def study() -> None:
         "hepfm-data study labels hepfm/mpm-tiny --data resim-jets --test-data other-jets --out other-simulation",
         "hepfm-data study labels hepfm/mpm-tiny --data resim-jets --classes QCD,Hbb --labels 1e4 "
         "--fractions 0.01,0.05,0.2 --out weak",
+        "hepfm-data study labels hepfm/rs3l-tiny --data resim-jets --classes QCD,Hbb --variations nominal,vincia",
     )
 )
 @click.argument("checkpoints", nargs=-1, required=True)
@@ -56,6 +57,7 @@ def study() -> None:
 @click.option("--label", "column", default="jet_label", show_default=True, help="Column of the classes.")
 @click.option("--classes", type=Names(), help="Classes to tell apart, such as those no backbone saw.  [default: all]")
 @click.option("--test-data", help="Jets to test on.  [default: the test split of --data]")
+@click.option("--variations", type=Names(), help="Views of the test jets to compare, the nominal one first.")
 @click.option(
     "--fractions",
     "signal_fractions",
@@ -64,7 +66,8 @@ def study() -> None:
 )
 @click.option("--n-test", default=20_000, show_default=True, type=Whole(1, 10**12), help="Test jets, about.")
 @click.option("--epochs", "n_epochs", type=Whole(1, 10**9), help="Times each jet is seen.  [default: 40, of many 10]")
-@click.option("--measure", default="", help="What the figure shows: accuracy, auc or rejection_at_0.5.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: fp32]")
+@click.option("--measure", default="", help="What the figure shows: accuracy, auc, rejection_at_0.5, ...")
 @click.option("--out", type=click.Path(path_type=Path), default="label-study", show_default=True, help="Folder.")
 @columns_option
 @allow_missing_option

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from hepfm.dataset import Dataset
+from hepfm.dataset import Dataset, Selection
 from hepfm.errors import InputError
 from hepfm.inputs import columns_for
+from hepfm.models import AutoModel
 from hepfm.models.backbone import JetBackbone
 from hepfm.models.classifier import Backbone
 from hepfm.models.configuration import EdgeConvConfig, sized
@@ -41,6 +42,7 @@ class BackboneRecipe:
     """Which network is pre-trained.
 
     Attributes:
+        checkpoint: name or folder of a backbone to go on with, which says all the rest; empty for new weights.
         kind: "transformer", or "edgeconv", RS3L's graph network.
         size: of the transformer: tiny, small, base or large.
         inputs: names of `hepfm.inputs.INPUTS`; empty for the usual ones of the kind.
@@ -51,6 +53,7 @@ class BackboneRecipe:
         k: neighbours in the graph.
     """
 
+    checkpoint: str = ""
     kind: Literal["transformer", "edgeconv"] = "transformer"
     size: Literal["tiny", "small", "base", "large"] = "tiny"
     inputs: tuple[str, ...] = ()
@@ -61,11 +64,14 @@ class BackboneRecipe:
     k: int = 24
 
     def make(self) -> Backbone:
-        """A backbone with new weights.
+        """The backbone as it is before the training.
 
         Raises:
-            InputError: an impossible setting.
+            InputError: an impossible setting, or no such checkpoint.
         """
+        if self.checkpoint:
+            backbone: Backbone = AutoModel.from_pretrained(self.checkpoint)
+            return backbone
         chosen: dict[str, Any] = {"inputs": self.inputs, "derived": self.derived} if self.inputs else {}
         if self.kind == "edgeconv":
             return EdgeConvBackbone(EdgeConvConfig(k=self.k, dropout=self.dropout, **chosen))
@@ -79,6 +85,7 @@ class DataRecipe:
 
     Attributes:
         variations: views that enter; empty for all that there are. RS3L takes the first one for the nominal one.
+        processes: hard processes whose jets enter; empty for all that there are.
         n_constituents: of longer jets those of highest transverse momentum are kept.
         n_jets: the first so many of the training split; 0 for all.
         rotate: whether jets are turned and mirrored about their axis.
@@ -88,6 +95,7 @@ class DataRecipe:
     """
 
     variations: tuple[str, ...] = ()
+    processes: tuple[str, ...] = ()
     n_constituents: int = 128
     n_jets: int = 0
     rotate: bool = True
@@ -145,14 +153,19 @@ def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
     Raises:
         InputError: the recipe does not go with the data.
     """
-    if "mpm" in recipe.objective and recipe.backbone.kind != "transformer":
-        msg = f"objective {recipe.objective!r} needs backbone.kind 'transformer', got {recipe.backbone.kind!r}"
-        raise InputError(msg)
     torch.manual_seed(recipe.optimisation.seed)
     backbone = recipe.backbone.make()
+    if "mpm" in recipe.objective and not isinstance(backbone, JetBackbone):
+        got = repr(recipe.backbone.checkpoint or recipe.backbone.kind)
+        msg = f"objective {recipe.objective!r} needs backbone.kind 'transformer', got {got}"
+        raise InputError(msg)
     codes = _Codes(recipe, backbone.config.inputs)
     jets = [_Jets(recipe, dataset, split, backbone, codes) for split in ("train", "validation")]
-    backbone.fit_normalisation(*_sample(jets[0].padded, recipe.optimisation.seed))
+    origin = {**describe_data(dataset), "n_train": len(jets[0].lengths), "tokenizer": codes.digest}
+    if recipe.backbone.checkpoint:
+        origin["checkpoint"] = _digest(backbone)
+    else:
+        backbone.fit_normalisation(*_sample(jets[0].padded, recipe.optimisation.seed))
     model = _model(recipe, backbone, codes.n_codes)
     rank, n_ranks = rank_and_size()
     stream = Stream(
@@ -170,10 +183,18 @@ def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
         stream=stream,
         optimisation=recipe.optimisation,
         recipe=recipe,
-        data={**describe_data(dataset), "n_train": len(jets[0].lengths), "tokenizer": codes.digest},
+        data=origin,
         evaluate=_Evaluation(jets[1], recipe, probe),
         kept=_backbone,
     )
+
+
+def _digest(network: torch.nn.Module) -> str:
+    """Of the weights that a training begins with or uses."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Codes:
@@ -195,10 +216,7 @@ class _Codes:
             raise InputError(msg)
         self.tokenizer = ParticleTokenizer.from_pretrained(recipe.mpm.tokenizer)
         self.n_codes = self.tokenizer.n_codes
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.tokenizer.state_dict().items()):
-            digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-        self.digest = digest.hexdigest()
+        self.digest = _digest(self.tokenizer)
         self._turned = recipe.data.rotate
         missing = [name for name in self.tokenizer.inputs if name not in inputs]
         if self._turned and missing:
@@ -240,7 +258,8 @@ class _Jets:
         in_pairs = "rs3l" in recipe.objective
         n_jets = data.n_jets if split == "train" else data.n_validation
         columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns)))
-        table = _read(dataset, columns, split, variations, n_jets, with_identity=in_pairs)
+        jets_of: Selection = {"variation": variations or None, "process": data.processes or None}
+        table = _read(dataset, columns, split, jets_of, n_jets, with_identity=in_pairs)
         further = codes.of(table)
         self.padded = PaddedJets(
             table, inputs, n_constituents=data.n_constituents, trim=True, allow_missing=True, further=further
@@ -265,7 +284,7 @@ def _read(
     dataset: Dataset,
     columns: tuple[str, ...],
     split: str,
-    variations: tuple[str, ...],
+    jets_of: Selection,
     n_jets: int,
     *,
     with_identity: bool = False,
@@ -276,11 +295,10 @@ def _read(
     wanted += [label] if label else []
     if with_identity:
         wanted += ["event_id", "jet_index", "variation"]
-    views = variations or None
     if "event_id" in dataset.columns or any(file.split is not None for file in dataset.files):
-        table = dataset.read_table(wanted, split=split, variation=views)
+        table = dataset.read_table(wanted, split=split, **jets_of)
     else:
-        table = dataset.read_table(wanted, variation=views)
+        table = dataset.read_table(wanted, **jets_of)
         table = table.select(split_of(np.arange(table.n_jets)) == SPLITS.index(split))
     # A single constituent has nothing to be found out from.
     table = table.select(table.counts > 1)
@@ -324,10 +342,13 @@ def _probe(recipe: PretrainingRecipe, dataset: Dataset, backbone: Backbone) -> P
     if LABEL not in dataset.columns:
         return None
     data, inputs = recipe.data, backbone.config.inputs
-    variations = (data.variations or dataset.variations)[:1]
+    jets_of: Selection = {
+        "variation": (data.variations or dataset.variations)[:1] or None,
+        "process": data.processes or None,
+    }
     found = []
     for split, n_jets in (("train", data.n_probe), ("validation", data.n_validation)):
-        table = _read(dataset, columns_for(inputs), split, variations, 0, label=LABEL)
+        table = _read(dataset, columns_for(inputs), split, jets_of, 0, label=LABEL)
         # Files hold one class after another.
         rows = np.random.default_rng((recipe.optimisation.seed, 3)).permutation(table.n_jets)[:n_jets]
         table = table.select(rows)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from hepfm.errors import InputError
 from hepfm.inputs import columns_for
 from hepfm.models import AutoModel
 from hepfm.schema import unknown_name
-from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, write_evaluation
+from hepfm.training.evaluation import EFFICIENCIES, EVALUATION, Question, default_split, evaluate, write_evaluation
 from hepfm.training.finetune import TrainingJets, finetune
 from hepfm.training.finetuning import Finetuning, Mode
 from hepfm.training.hashing import unit_hash
@@ -49,13 +49,16 @@ class Study:
         classes: names of those to tell apart; all if empty. Classes that a backbone never saw make a study of unseen
             classes.
         test_data: jets to test on, if not the test split of `data`: another simulation.
+        variations: views of the test jets, the nominal one first, between which scores are compared; by default the
+            first alone.
         signal_fractions: for weak supervision: shares of signal in a sample that is told from pure background;
             `classes` are then background and signal.
-        n_test: test jets, about.
+        n_test: test jets of each variation, about.
         columns: column map of a table.
         allow_missing: whether jets may lack inputs.
         n_epochs: times each labelled jet is seen; None for what is recommended.
         patience: epochs without a smaller validation loss after which a training stops.
+        precision: of matrix products.
     """
 
     checkpoints: tuple[str, ...]
@@ -66,12 +69,14 @@ class Study:
     column: str = "jet_label"
     classes: tuple[str, ...] = ()
     test_data: str | None = None
+    variations: tuple[str, ...] = ()
     signal_fractions: tuple[float, ...] = ()
     n_test: int = 20_000
     columns: str | None = None
     allow_missing: bool = False
     n_epochs: int | None = None
     patience: int = 10
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         """Check what is compared.
@@ -134,6 +139,7 @@ def plan(study: Study) -> tuple[Run, ...]:
                             allow_missing=study.allow_missing,
                             n_epochs=study.n_epochs,
                             patience=study.patience,
+                            precision=study.precision,
                             seed=seed,
                         )
                         alone = mode == "scratch" and len(first_of) == 1
@@ -201,13 +207,15 @@ class _TestJets:
         self._loaded: Dataset | None = None
         split = default_split(self._dataset, [digest])
         self.described = {**describe_data(self._dataset), "split": split or "all", "n_wanted": study.n_test}
-        self._source = Source(self._dataset, split, first_variation(self._dataset))
+        names = study.variations or (first_variation(self._dataset),)
+        self._sources = {name: Source(self._dataset, split, name) for name in names}
         weak = bool(study.signal_fractions)
         self.question = Question(
             label=study.column,
             signal=study.classes[1:] if weak else (),
             background=study.classes[:1] if weak else (),
             split=None,
+            variations=study.variations,
         )
 
     def evaluate(self, folder: Path) -> dict[str, Any]:
@@ -220,11 +228,13 @@ class _TestJets:
 
     def _load(self) -> Dataset:
         known = self._dataset.columns
-        names = [c for c in (*columns_for(tuple(self._inputs)), self._study.column, "event_id") if c in known]
-        events = self._source.events()
-        share = self._study.n_test / max(1, len(events))
-        places = np.flatnonzero(unit_hash(events, _TEST_SEED) < share)
-        return in_memory(self._source.read(tuple(dict.fromkeys(names)), places), self._dataset)
+        wanted = (*columns_for(tuple(self._inputs)), self._study.column, "event_id", "jet_index")
+        names = [c for c in dict.fromkeys(wanted) if c in known]
+        events = {variation: source.events() for variation, source in self._sources.items()}
+        # The same events of every variation.
+        share = self._study.n_test / max(1, len(next(iter(events.values()))))
+        places = {v: np.flatnonzero(unit_hash(numbers, _TEST_SEED) < share) for v, numbers in events.items()}
+        return in_memory({v: s.read(names, places[v]) for v, s in self._sources.items()}, self._dataset)
 
 
 def _finished(
@@ -259,8 +269,9 @@ def _rows(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any
             "signal_fraction": fraction,
             "n_runs": len(evaluations),
         }
-        for name, of in _MEASURES.items():
-            values = [value for e in evaluations if (value := of(e)) is not None]
+        measured = [_measures(evaluation) for evaluation in evaluations]
+        for name in measured[0]:
+            values = [found[name] for found in measured if found.get(name) is not None]
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
             # A mean over some runs only would be of the lucky ones.
             if len(values) == len(evaluations):
@@ -268,25 +279,35 @@ def _rows(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any
         yield row
 
 
-def _rejection(evaluation: dict[str, Any]) -> float | None:
-    """Geometric mean over the signal classes of background rejection at half of the signal."""
-    values = [r["0.5"]["value"] for r in evaluation["rejection"].values()]
+def _measures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What a table of studies shows of an evaluation, None where there is no number."""
+    found = {
+        "accuracy": evaluation["accuracy"]["value"] if "accuracy" in evaluation else None,
+        "auc": evaluation["auc"],
+    }
+    found |= {f"rejection_at_{efficiency:g}": _rejection(evaluation, efficiency) for efficiency in EFFICIENCIES}
+    views = evaluation.get("robustness", {}).get("variations", {})
+    return found | {f"wasserstein_{name}": _distance(by_class) for name, by_class in views.items()}
+
+
+def _distance(by_class: dict[str, Any]) -> float | None:
+    """Mean over the true classes of how far scores move between the nominal and another variation."""
+    moves = [distances["wasserstein"]["value"] for distances in by_class.values() if distances is not None]
+    return float(np.mean(moves)) if moves and None not in moves else None
+
+
+def _rejection(evaluation: dict[str, Any], efficiency: float) -> float | None:
+    """Geometric mean over the signal classes of background rejection at a signal efficiency."""
+    values = [r[f"{efficiency:g}"]["value"] for r in evaluation["rejection"].values()]
     if not values or None in values:
         return None
     return math.exp(float(np.mean(np.log(values))))
 
 
-_MEASURES: dict[str, Callable[[dict[str, Any]], float | None]] = {
-    "accuracy": lambda e: e["accuracy"]["value"] if "accuracy" in e else None,
-    "auc": lambda e: e["auc"],
-    "rejection_at_0.5": _rejection,
-}
-
-
 def study_table(result: dict[str, Any]) -> str:
     """The rows of a study as a table in Markdown; ± is the standard deviation over seeds."""
     weak = len({row["signal_fraction"] for row in result["rows"]}) > 1
-    measures = [name for name in _MEASURES if any(name in row for row in result["rows"])]
+    measures = dict.fromkeys(k for row in result["rows"] for k, v in row.items() if isinstance(v, dict))
     head = ["network", "mode", "labels", *["signal fraction"] * weak, *(m.replace("_", " ") for m in measures), "runs"]
     lines = [head, ["---"] * len(head)]
     for row in result["rows"]:
