@@ -119,8 +119,11 @@ def test_labels_that_cannot_be_are_refused(recipe, labels, words, tmp_path):
 # --- modes ---
 
 
-def test_a_frozen_backbone_keeps_every_bit(recipe, backbone, tmp_path):
-    done = finetune(replace(recipe, mode="frozen"), tmp_path / "run")
+@pytest.mark.parametrize("mode", ["frozen", "linear"])
+def test_a_frozen_backbone_keeps_every_bit(recipe, backbone, mode, tmp_path):
+    done = finetune(replace(recipe, mode=mode), tmp_path / "run")
+    head = {name.split(".")[0] for name, _ in done.model.head.named_parameters()}
+    assert head == ({"norm", "output"} if mode == "linear" else {"query", "norm", "hidden", "output"})
     assert_same(weights(done.model.backbone), weights(AutoModel.from_pretrained(backbone)))
     assert any("validation_loss" in entry for entry in read_metrics(tmp_path / "run"))
 

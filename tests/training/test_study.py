@@ -6,9 +6,12 @@ import pytest
 from click.testing import CliRunner
 from toy_jets import tiny_backbone, toys, write_toys
 
+import hepfm
 from hepfm import cli
 from hepfm.errors import InputError
+from hepfm.models import AutoModel
 from hepfm.training import study as module
+from hepfm.training.embedding import map_jets
 from hepfm.training.study import Study, plan, run_study, study_table
 
 
@@ -180,3 +183,23 @@ def test_a_study_that_cannot_be_says_so_before_it_trains(wanted, change, words, 
     with pytest.raises(InputError, match=words):
         run_study(replace(wanted, **change), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_map_spreads_jets_and_shows_views_of_the_same_events(backbone, tmp_path):
+    data = write_toys(tmp_path / "views.parquet", toys(), toys(variation="wide", stretch=2.0))
+    jets = map_jets(AutoModel.from_pretrained(backbone), hepfm.open(data), variations=("nominal", "wide"), n_jets=30)
+    first, second = (jets.points[jets.views == view] for view in (0, 1))
+    assert len(first) == len(second) > 10
+    assert set(jets.classes) == {"QCD", "Hbb"}
+    assert np.array_equal(jets.labels[jets.views == 0], jets.labels[jets.views == 1])
+    assert jets.points.std(0) == pytest.approx(1, rel=0.05)
+    assert abs(np.corrcoef(jets.points.T)[0, 1]) < 1e-6
+    assert 1 > jets.explained[0] > jets.explained[1] > 0
+    assert np.abs(first - second).mean() > 0.1
+
+
+def test_one_command_draws_the_map(backbone, data, tmp_path):
+    words = ["study", "map", str(backbone), "--data", str(data), "--out", str(tmp_path)]
+    done = CliRunner().invoke(cli.cli, words, catch_exceptions=False)
+    assert "of the variance" in done.stdout
+    assert (tmp_path / "map.png").stat().st_size > 10_000

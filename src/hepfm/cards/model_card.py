@@ -167,6 +167,7 @@ def _introduction(run: _Run) -> str:
     how = tomllib.loads(run.recipe)
     made = {
         "scratch": "trained from new weights",
+        "linear": f"one layer on the frozen backbone `{_shown(str(run.base))}`",
         "frozen": f"a head on the frozen backbone `{_shown(str(run.base))}`",
         "full": f"fine-tuned from the backbone `{_shown(str(run.base))}`",
     }.get(str(how.get("mode")), "fine-tuned")

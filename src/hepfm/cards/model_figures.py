@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from hepfm.training.embedding import Map
+
 # Petroff's ten colours, told apart with any kind of colour vision (arXiv:2107.02270).
 _COLOURS = (
     "#3f90da",
@@ -282,6 +284,38 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
         axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.legend(frameon=False)
+        return figure
+
+
+def draw_map(jets: "Map") -> "Figure":
+    """Draw jets where a backbone sees them: once in the colours of their classes, once in those of their variations.
+
+    Raises:
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    panels = [("class", jets.classes, jets.labels)]
+    if len(jets.variations) > 1:
+        panels.append(("variation", jets.variations, jets.views))
+    order = np.random.default_rng(1).permutation(len(jets.points))
+    with _style() as make_figure:
+        figure = make_figure(figsize=(0.6 + 5.0 * len(panels), 5.4), layout="constrained")
+        for number, (what, names, codes) in enumerate(panels):
+            axes = figure.add_subplot(1, len(panels), number + 1)
+            colours = np.array([*_COLOURS[: len(names)], FAINT])
+            # In random order, so that no class hides another.
+            shown = order[(codes[order] >= 0) & (codes[order] < len(_COLOURS))]
+            axes.scatter(*jets.points[shown].T, c=colours[codes[shown]], s=5, alpha=0.55, linewidths=0)
+            for name, colour in zip(names, colours, strict=False):
+                axes.scatter([], [], c=colour, s=30, label=name)
+            low, high = np.quantile(jets.points, [0.002, 0.998], axis=0)
+            margin = 0.05 * (high - low)
+            axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+            x, y = (
+                f"principal component {n + 1} ({share:.0%} of the variance)" for n, share in enumerate(jets.explained)
+            )
+            axes.set(xlabel=x, ylabel=y)
+            axes.set_title(f"by {what}", loc="left", fontweight="bold")
+            axes.legend(frameon=False, ncols=2, loc="best", handletextpad=0.2, columnspacing=0.8)
         return figure
 
 

@@ -12,6 +12,8 @@ from hepfm.cards.style import why_no_plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hepfm.training.embedding import Map
+
 
 def write_evaluation_figures(folder: Path) -> tuple[str, ...]:
     """Draw what the folder's evaluation.json holds: roc.png, confusion.png and scores.png, those that apply.
@@ -51,6 +53,14 @@ def write_study_figure(folder: Path, study: Mapping[str, Any], measure: str = ""
 
     shown = measure or ("accuracy" if any("accuracy" in row for row in study["rows"]) else "auc")
     return _write_figures(folder, {"study.png": lambda: draw_study(study, shown)})
+
+
+def write_map(folder: Path, jets: "Map") -> tuple[str, ...]:
+    """Draw map.png; see `draw_map`. Returns and raises as `write_evaluation_figures`."""
+    from hepfm.cards.model_figures import draw_map
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return _write_figures(folder, {"map.png": lambda: draw_map(jets)})
 
 
 def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | None"]) -> tuple[str, ...]:

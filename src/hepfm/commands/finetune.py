@@ -36,10 +36,10 @@ _N_TEST = 20_000
 )
 @click.option(
     "--mode",
-    type=click.Choice(["full", "frozen", "scratch"]),
+    type=click.Choice(["full", "frozen", "linear", "scratch"]),
     default="full",
     show_default=True,
-    help="Train everything; the head only; or everything from new weights, to compare with.",
+    help="Train everything; the head only; one layer only; or everything from new weights, to compare with.",
 )
 @click.option("--labels", "n_labels", type=Whole(1, _MOST), help="Labelled jets to use.  [default: all]")
 @click.option("--classes", type=Names(), help="Classes to tell apart, with commas between.  [default: all]")

@@ -88,3 +88,44 @@ def labels(out: Path, measure: str, as_json: bool, **settings: Any) -> None:  # 
     for note in write_study_figure(out, result, measure):
         click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(result) if as_json else study_table(result).rstrip())
+
+
+@study.command(
+    name="map",
+    epilog=examples(
+        "hepfm-data study map hepfm/mpm-tiny --data resim-jets",
+        "hepfm-data study map hepfm/rs3l-tiny --data resim-jets --variations nominal,vincia --out rs3l-map",
+    ),
+)
+@click.argument("checkpoint")
+@click.option("--data", required=True, help="Labelled jets, whatever hepfm.open opens.")
+@click.option("--variations", type=Names(), help="Views to show, the nominal one first.  [default: the first]")
+@click.option("--label", "column", default="jet_label", show_default=True, help="Column of the classes.")
+@click.option("--n-jets", default=4_000, show_default=True, type=Whole(3, 10**6), help="Of each variation, about.")
+@click.option("--out", type=click.Path(path_type=Path), default="jet-map", show_default=True, help="Folder.")
+@columns_option
+@allow_missing_option
+def map_(
+    checkpoint: str,
+    data: str,
+    variations: tuple[str, ...] | None,
+    columns: str | None,
+    out: Path,
+    **how: Any,  # noqa: ANN401 (of map_jets)
+) -> None:
+    """Draw test jets in the plane in which the network CHECKPOINT spreads them most.
+
+    The two first principal components of its vectors of jets, in the colours of classes and of variations: map.png.
+    """
+    from hepfm.cards.run_figures import write_map
+    from hepfm.models import AutoModel
+    from hepfm.training.embedding import map_jets
+    from hepfm.training.source import open_source
+
+    jets = map_jets(
+        AutoModel.from_pretrained(checkpoint).eval(), open_source(data, columns), variations=variations or (), **how
+    )
+    for note in write_map(out, jets):
+        click.echo(f"note: {note}", err=True)
+    first, second = jets.explained
+    click.echo(f"{out / 'map.png'}: {len(jets.points):,} jets; {first:.1%} and {second:.1%} of the variance")

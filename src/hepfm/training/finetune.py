@@ -195,15 +195,22 @@ def _make_model(
     model = JetForSequenceClassification.from_backbone(
         fresh if recipe.mode == "scratch" else backbone,
         None if regression else chosen.names,
-        head="attention",
         dropout=recipe.dropout,
+        **_head(recipe),
     )
     if regression:
         model.config.id2label, model.config.label2id = {0: chosen.names[0]}, {chosen.names[0]: 0}
         model.fit_labels(torch.from_numpy(chosen.target[~chosen.is_validation]))
-    if recipe.mode == "frozen":
+    if recipe.mode in ("linear", "frozen"):
         model.backbone.requires_grad_(False)
     return model
+
+
+def _head(recipe: Finetuning) -> dict[str, Any]:
+    """Settings of the head that a network gets."""
+    if recipe.mode == "linear":
+        return {"head": "pooled", "head_width": 0, "head_dropout": 0.0}
+    return {"head": "attention"}
 
 
 def _optimisation(recipe: Finetuning, n_training: int, n_validation: int) -> Optimisation:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hepfm.errors import InputError
 from hepfm.training.labels import Labels
 
-Mode = Literal["scratch", "frozen", "full"]
+Mode = Literal["scratch", "linear", "frozen", "full"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 ALL_VARIATIONS = "all"
 
@@ -23,7 +24,8 @@ class Finetuning:
         columns: column map of a table, as `hepfm.open` takes it.
         variation: whose views train; by default the first, of several. "all" takes every view as a jet of its own.
         task: whether labels are classes or numbers.
-        mode: "scratch" begins with new weights, "frozen" trains the head only, "full" everything.
+        mode: "scratch" begins with new weights, "full" with the checkpoint's; "frozen" trains the head only, and
+            "linear" a single layer on what the frozen backbone gives for the jet.
         labels: which ones, and how many.
         n_constituents: of a jet that the network sees, those of highest pt.
         allow_missing: whether the jets may lack inputs, which are then unknown to the network.
@@ -89,6 +91,7 @@ class Finetuning:
 _RECOMMENDED: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "scratch": {"learning_rate": 5e-4, "backbone_rate": 1.0, "weight_decay": 0.05, "dropout": 0.2},
+        "linear": {"learning_rate": 1e-2, "backbone_rate": 0.0, "weight_decay": 0.0, "dropout": 0.0},
         "frozen": {"learning_rate": 1e-3, "backbone_rate": 0.0, "weight_decay": 0.01, "dropout": 0.0},
         "full": {"learning_rate": 1e-3, "backbone_rate": 0.5, "weight_decay": 0.01, "dropout": 0.1},
     }

@@ -17,7 +17,7 @@ from hepfm.models import AutoModel
 from hepfm.schema import unknown_name
 from hepfm.training.evaluation import EFFICIENCIES, EVALUATION, Question, default_split, evaluate, write_evaluation
 from hepfm.training.finetune import TrainingJets, finetune
-from hepfm.training.finetuning import Finetuning, Mode
+from hepfm.training.finetuning import MODES, Finetuning, Mode
 from hepfm.training.hashing import unit_hash
 from hepfm.training.labels import Chosen, Labels, choose
 from hepfm.training.memory import in_memory
@@ -28,7 +28,6 @@ from hepfm.training.scoring import Tagger, inputs_of
 from hepfm.training.source import Source, first_variation, open_source
 
 STUDY, TABLE = "study.json", "study.md"
-MODES: tuple[Mode, ...] = ("scratch", "frozen", "full")
 _TEST_SEED = 2**34
 
 Progress = Callable[[str, int, int], None]
@@ -65,7 +64,7 @@ class Study:
     data: str
     labels: tuple[int, ...] = (100, 1_000, 10_000)
     n_seeds: int = 3
-    modes: tuple[Mode, ...] = MODES
+    modes: tuple[Mode, ...] = ("scratch", "frozen", "full")
     column: str = "jet_label"
     classes: tuple[str, ...] = ()
     test_data: str | None = None
