@@ -304,19 +304,21 @@ def draw_map(jets: "Map") -> "Figure":
             colours = np.array([*_COLOURS[: len(names)], FAINT])
             # In random order, so that no class hides another.
             shown = order[(codes[order] >= 0) & (codes[order] < len(_COLOURS))]
-            axes.scatter(*jets.points[shown].T, c=colours[codes[shown]], s=5, alpha=0.55, linewidths=0)
+            x, y = jets.points[shown].T
+            axes.scatter(x, y, c=colours[codes[shown]], s=5, alpha=0.55, linewidths=0)
             for name, colour in zip(names, colours, strict=False):
                 axes.scatter([], [], c=colour, s=30, label=name)
             low, high = np.quantile(jets.points, [0.002, 0.998], axis=0)
             margin = 0.05 * (high - low)
             axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
-            x, y = (
-                f"principal component {n + 1} ({share:.0%} of the variance)" for n, share in enumerate(jets.explained)
-            )
-            axes.set(xlabel=x, ylabel=y)
+            axes.set(xlabel=_component(1, jets.explained[0]), ylabel=_component(2, jets.explained[1]))
             axes.set_title(f"by {what}", loc="left", fontweight="bold")
             axes.legend(frameon=False, ncols=2, loc="best", handletextpad=0.2, columnspacing=0.8)
         return figure
+
+
+def _component(number: int, share: float) -> str:
+    return f"principal component {number} ({share:.0%} of the variance)"
 
 
 @contextmanager

@@ -296,7 +296,8 @@ def _read(
     if with_identity:
         wanted += ["event_id", "jet_index", "variation"]
     if "event_id" in dataset.columns or any(file.split is not None for file in dataset.files):
-        table = dataset.read_table(wanted, split=split, **jets_of)
+        of_split: Selection = {**jets_of, "split": split}
+        table = dataset.read_table(wanted, **of_split)
     else:
         table = dataset.read_table(wanted, **jets_of)
         table = table.select(split_of(np.arange(table.n_jets)) == SPLITS.index(split))
