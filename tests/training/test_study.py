@@ -136,6 +136,10 @@ def test_views_of_the_test_jets_are_compared(wanted, tmp_path):
     assert row["wasserstein_wide"]["mean"] > 0.02
     assert row["auc"]["mean"] > 0.6
     assert test["split"] == "test"
+    every = run_study(replace(study, split="all", data=str(data), n_test=10**6), tmp_path / "out")
+    assert every["test"]["split"] == "all"
+    evaluation = json.loads((tmp_path / "out" / "runs" / "backbone-full-200-s1" / "evaluation.json").read_text())
+    assert evaluation["n_jets"] == 400
 
 
 def test_a_mean_is_not_taken_of_the_lucky_runs_only():

@@ -8,6 +8,7 @@ import click
 
 from hepfm.arguments import Whole
 from hepfm.commands.options import Names, allow_missing_option, columns_option, examples, json_option
+from hepfm.schema import SPLITS
 
 
 class _Numbers(Names):
@@ -57,6 +58,11 @@ def study() -> None:
 @click.option("--label", "column", default="jet_label", show_default=True, help="Column of the classes.")
 @click.option("--classes", type=Names(), help="Classes to tell apart, such as those no backbone saw.  [default: all]")
 @click.option("--test-data", help="Jets to test on.  [default: the test split of --data]")
+@click.option(
+    "--split",
+    type=click.Choice([*SPLITS, "all"]),
+    help="Which of the test jets.  [default: test, or all of data without events that trained nothing]",
+)
 @click.option("--variations", type=Names(), help="Views of the test jets to compare, the nominal one first.")
 @click.option(
     "--fractions",

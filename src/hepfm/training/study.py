@@ -48,6 +48,8 @@ class Study:
         classes: names of those to tell apart; all if empty. Classes that a backbone never saw make a study of unseen
             classes.
         test_data: jets to test on, if not the test split of `data`: another simulation.
+        split: of the test jets: "test", "validation", "train" or "all"; by default "test", or all of data without
+            events that trained nothing.
         variations: views of the test jets, the nominal one first, between which scores are compared; by default the
             first alone.
         signal_fractions: for weak supervision: shares of signal in a sample that is told from pure background;
@@ -68,6 +70,7 @@ class Study:
     column: str = "jet_label"
     classes: tuple[str, ...] = ()
     test_data: str | None = None
+    split: str | None = None
     variations: tuple[str, ...] = ()
     signal_fractions: tuple[float, ...] = ()
     n_test: int = 20_000
@@ -204,7 +207,8 @@ class _TestJets:
         self._dataset = open_source(study.test_data or study.data, study.columns)
         self._study, self._inputs = study, inputs
         self._loaded: Dataset | None = None
-        split = default_split(self._dataset, [digest])
+        split = default_split(self._dataset, [digest]) if study.split is None else study.split
+        split = None if split == "all" else split
         self.described = {**describe_data(self._dataset), "split": split or "all", "n_wanted": study.n_test}
         names = study.variations or (first_variation(self._dataset),)
         self._sources = {name: Source(self._dataset, split, name) for name in names}
