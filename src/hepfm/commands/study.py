@@ -53,6 +53,9 @@ def study() -> None:
 @click.option(
     "--labels", type=_Numbers(whole=True), default="100,1000,10000", show_default=True, help="Numbers of labelled jets."
 )
+@click.option(
+    "--validation-share", default=0.0, show_default=True, help="Of the labelled jets, which decide when to stop."
+)
 @click.option("--seeds", "n_seeds", default=3, show_default=True, type=Whole(1, 1000), help="Trainings of each kind.")
 @click.option("--modes", type=Names(), default="scratch,frozen,full", show_default=True, help="Of fine-tuning.")
 @click.option("--label", "column", default="jet_label", show_default=True, help="Column of the classes.")

@@ -42,6 +42,7 @@ class Study:
         checkpoints: names or folders of backbones.
         data: labelled jets; training takes some of its training split.
         labels: numbers of labelled jets, those for validation among them.
+        validation_share: share of them that decides when to stop; with 0 all train, to the end of the schedule.
         n_seeds: trainings of each kind, each with other labels and other new weights.
         modes: of fine-tuning. "scratch" trains each different architecture once.
         column: of jets, that holds the classes.
@@ -65,6 +66,7 @@ class Study:
     checkpoints: tuple[str, ...]
     data: str
     labels: tuple[int, ...] = (100, 1_000, 10_000)
+    validation_share: float = 0.0
     n_seeds: int = 3
     modes: tuple[Mode, ...] = ("scratch", "frozen", "full")
     column: str = "jet_label"
@@ -137,7 +139,9 @@ def plan(study: Study) -> tuple[Run, ...]:
                             (study.data,),
                             columns=study.columns,
                             mode=mode,
-                            labels=Labels(study.column, study.classes, n_jets, signal_fraction=fraction),
+                            labels=Labels(
+                                study.column, study.classes, n_jets, study.validation_share, signal_fraction=fraction
+                            ),
                             allow_missing=study.allow_missing,
                             n_epochs=study.n_epochs,
                             patience=study.patience,
