@@ -10,9 +10,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 import hepfm
+from hepfm.atomic import write_whole
 from hepfm.cards.model_card import write_model_card
 from hepfm.models import AutoModel
 from hepfm.training.batches import PaddedJets
@@ -31,7 +32,7 @@ def bundle(run: Path, name: str) -> Path:
     weights = {
         key: (value.half() if key in parameters else value).contiguous() for key, value in model.state_dict().items()
     }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_whole(folder / "model.safetensors", save(weights, {"format": "pt"}))
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     text = json.dumps({**config, "dtype": "float32"}, indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
@@ -44,7 +45,8 @@ def bundle(run: Path, name: str) -> Path:
 def check(run: Path, folder: Path, data: str, n_jets: int = 2_000) -> float:
     """Largest change of any vector's feature by halving, in multiples of that feature's width over jets."""
     whole, half = (AutoModel.from_pretrained(path).eval() for path in (run, folder))
-    table = hepfm.open(data).read_table(split="test").slice(0, n_jets)
+    table = hepfm.open(data).read_table(split="test")
+    table = table.slice(0, min(n_jets, table.n_jets))
     jets = PaddedJets(table, whole.config.inputs, trim=True)
     before, after = pooled(whole, jets), pooled(half, jets)
     assert next(half.parameters()).dtype == torch.float32

@@ -26,6 +26,12 @@ LICENSE = "cc-by-4.0"
 _MOST_CLASSES = 20
 _PATHS = re.compile(r'"([^"\n]*/[^"\n]*)"')
 
+_OBJECTIVES = {
+    "mpm": " by masked particle modelling (arXiv:2401.13537)",
+    "rs3l": " by RS3L, the contrast of re-simulated views (arXiv:2403.07066)",
+    "mpm+rs3l": " by masked particle modelling (arXiv:2401.13537) and RS3L (arXiv:2403.07066) at once",
+}
+
 _LIMITS = """\
 * Trained on simulation: leading order with a parton shower, a parametrised detector, no pile-up unless its data say
   otherwise. Scores on data of a detector need a calibration there.
@@ -162,9 +168,10 @@ def _front_matter(run: _Run, title: str, license_name: str) -> str:
 def _introduction(run: _Run) -> str:
     inputs = ", ".join(f"`{name}`" for name in run.config.get("inputs", ()))
     reads = f"It reads of each constituent of a jet, in GeV, mm and radians: {inputs}.\n"
-    if not run.is_tagger:
-        return f"A backbone for jets, pre-trained without labels. {reads}"
     how = tomllib.loads(run.recipe)
+    if not run.is_tagger:
+        way = _OBJECTIVES.get(str(how.get("objective")), "")
+        return f"A backbone for jets, pre-trained without labels{way}.\n\n{reads}"
     made = {
         "scratch": "trained from new weights",
         "linear": f"one layer on the frozen backbone `{_shown(str(run.base))}`",

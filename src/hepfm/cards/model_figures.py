@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hepfm.cards.style import FAINT, INK, figure_class
 from hepfm.errors import InputError
@@ -14,8 +15,6 @@ from hepfm.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from hepfm.training.embedding import Map
 
 # Petroff's ten colours, told apart with any kind of colour vision (arXiv:2107.02270).
 _COLOURS = (
@@ -287,31 +286,35 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
         return figure
 
 
-def draw_map(jets: "Map") -> "Figure":
-    """Draw jets where a backbone sees them: once in the colours of their classes, once in those of their variations.
+def draw_map(
+    points: NDArray[np.float64], explained: Sequence[float], colouring: Mapping[str, tuple[Sequence[str], NDArray[Any]]]
+) -> "Figure":
+    """Draw jets where a backbone sees them, once for each way to colour them.
+
+    Args:
+        points: places of the jets, shape (N, 2).
+        explained: shares of the variance along the two axes.
+        colouring: by what it shows, names and the number of each jet's name, -1 for none; shape (N,).
 
     Raises:
         HepfmError: a part of the `plots` extra is not installed.
     """
-    panels = [("class", jets.classes, jets.labels)]
-    if len(jets.variations) > 1:
-        panels.append(("variation", jets.variations, jets.views))
-    order = np.random.default_rng(1).permutation(len(jets.points))
+    order = np.random.default_rng(1).permutation(len(points))
+    low, high = np.quantile(points, [0.002, 0.998], axis=0)
+    margin = 0.05 * (high - low)
     with _style() as make_figure:
-        figure = make_figure(figsize=(0.6 + 5.0 * len(panels), 5.4), layout="constrained")
-        for number, (what, names, codes) in enumerate(panels):
-            axes = figure.add_subplot(1, len(panels), number + 1)
+        figure = make_figure(figsize=(0.6 + 5.0 * len(colouring), 5.4), layout="constrained")
+        for number, (what, (names, codes)) in enumerate(colouring.items()):
+            axes = figure.add_subplot(1, len(colouring), number + 1)
             colours = np.array([*_COLOURS[: len(names)], FAINT])
             # In random order, so that no class hides another.
             shown = order[(codes[order] >= 0) & (codes[order] < len(_COLOURS))]
-            x, y = jets.points[shown].T
+            x, y = points[shown].T
             axes.scatter(x, y, c=colours[codes[shown]], s=5, alpha=0.55, linewidths=0)
             for name, colour in zip(names, colours, strict=False):
                 axes.scatter([], [], c=colour, s=30, label=name)
-            low, high = np.quantile(jets.points, [0.002, 0.998], axis=0)
-            margin = 0.05 * (high - low)
             axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
-            axes.set(xlabel=_component(1, jets.explained[0]), ylabel=_component(2, jets.explained[1]))
+            axes.set(xlabel=_component(1, explained[0]), ylabel=_component(2, explained[1]))
             axes.set_title(f"by {what}", loc="left", fontweight="bold")
             axes.legend(frameon=False, ncols=2, loc="best", handletextpad=0.2, columnspacing=0.8)
         return figure

@@ -1,9 +1,12 @@
 """The figures that lie in the folder of a training, an evaluation or a study."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hepfm.atomic import write_whole
 from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
@@ -11,8 +14,6 @@ from hepfm.cards.style import why_no_plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from hepfm.training.embedding import Map
 
 
 def write_evaluation_figures(folder: Path) -> tuple[str, ...]:
@@ -55,12 +56,17 @@ def write_study_figure(folder: Path, study: Mapping[str, Any], measure: str = ""
     return _write_figures(folder, {"study.png": lambda: draw_study(study, shown)})
 
 
-def write_map(folder: Path, jets: "Map") -> tuple[str, ...]:
-    """Draw map.png; see `draw_map`. Returns and raises as `write_evaluation_figures`."""
+def write_map(
+    folder: Path,
+    points: NDArray[np.float64],
+    explained: Sequence[float],
+    colouring: Mapping[str, tuple[Sequence[str], NDArray[Any]]],
+) -> tuple[str, ...]:
+    """Draw map.png, arguments as of `draw_map`; returns and raises as `write_evaluation_figures`."""
     from hepfm.cards.model_figures import draw_map
 
     folder.mkdir(parents=True, exist_ok=True)
-    return _write_figures(folder, {"map.png": lambda: draw_map(jets)})
+    return _write_figures(folder, {"map.png": lambda: draw_map(points, explained, colouring)})
 
 
 def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | None"]) -> tuple[str, ...]:

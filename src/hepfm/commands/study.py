@@ -134,7 +134,10 @@ def map_(
     jets = map_jets(
         AutoModel.from_pretrained(checkpoint).eval(), open_source(data, columns), variations=variations or (), **how
     )
-    for note in write_map(out, jets):
+    colouring = {"class": (jets.classes, jets.labels)}
+    if len(jets.variations) > 1:
+        colouring["variation"] = (jets.variations, jets.views)
+    first, second = jets.explained.tolist()
+    for note in write_map(out, jets.points, (first, second), colouring):
         click.echo(f"note: {note}", err=True)
-    first, second = jets.explained
     click.echo(f"{out / 'map.png'}: {len(jets.points):,} jets; {first:.1%} and {second:.1%} of the variance")
