@@ -354,7 +354,7 @@ def test_jets_read_for_several_trainings_are_those_that_each_would_read(recipe):
 def test_a_hundred_jets_of_jetclass_ii_and_a_bundled_backbone_become_a_tagger(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     data, out = shared / "data" / "jetclass2_example.root", tmp_path / "run"
-    words = ("--label", "jet_label", "--epochs", 2, "--out", out, "--json")
+    words = ("--label", "jet_label", "--epochs", 5, "--out", out, "--json")
     done = hepfm_data("finetune", "hepfm/mpm-tiny", data, *words)
     answer = json.loads(done.stdout)
     assert answer["n_training"] + answer["n_validation"] == len(Source(hepfm.open(data), "train").events())
