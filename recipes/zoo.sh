@@ -1,6 +1,6 @@
 #!/bin/sh
 # How the networks of the package and the tables of docs/results.md were made. Every command goes on where it was
-# interrupted. The 14 core-hours that Vincia takes in full are the last data command: it may be left to the end.
+# interrupted.
 set -eu
 bf16="--precision bf16"
 
