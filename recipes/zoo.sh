@@ -26,7 +26,7 @@ python recipes/bundle.py runs/rs3l-tiny rs3l-tiny --check jetclass-jets
 # What they are worth.
 hepfm-data study labels hepfm/mpm-tiny --data jetclass-jets --labels 1000 --modes scratch,frozen,full $bf16 \
   --n-test 5000 --out studies/ten-classes
-hepfm-data study labels hepfm/rs3l-tiny --data resim-jets --classes QCD,Hbb --labels 1000 --modes linear,scratch,full \
+hepfm-data study labels hepfm/rs3l-tiny --data resim-jets --classes QCD,Hbb --labels 100,1000 --modes linear,scratch,full \
   --test-data resim-test --split all --variations nominal,reseed,fsr-up,fsr-down,vincia --n-test 4500 $bf16 \
   --out studies/hbb
 hepfm-data study map hepfm/rs3l-tiny --data resim-jets --variations nominal,vincia --out studies/rs3l-map
