@@ -29,5 +29,5 @@ hepfm-data study labels hepfm/mpm-tiny --data jetclass-jets --labels 1000 --mode
 hepfm-data study labels hepfm/rs3l-tiny --data resim-jets --classes QCD,Hbb --labels 100,1000 --modes linear,scratch,full \
   --test-data resim-test --split all --variations nominal,reseed,fsr-up,fsr-down,vincia --n-test 4500 $bf16 \
   --out studies/hbb
-hepfm-data study map hepfm/rs3l-tiny --data resim-jets --variations nominal,vincia --out studies/rs3l-map
+hepfm-data study map hepfm/rs3l-tiny --data resim-jets --variations nominal,fsr-up --n-jets 3000 --out studies/rs3l-map
 hepfm-data study map hepfm/mpm-tiny --data jetclass-jets --out studies/mpm-map
