@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -103,6 +104,10 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
             kept = training.model if training.kept is None else training.kept(training.model)
             kept.save_pretrained(out)
             (out / BEST).unlink(missing_ok=True)
+        if distributed.is_available() and distributed.is_initialized():
+            # A process that ends while others still talk to it may take them down.
+            distributed.barrier()
+            distributed.destroy_process_group()
 
 
 def is_leader() -> bool:
