@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hepfm import __version__
 from hepfm.atomic import write_whole
@@ -17,9 +17,6 @@ from hepfm.cards.run_figures import write_evaluation_figures, write_training_fig
 from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
 from hepfm.errors import InputError
 from hepfm.hub import is_repo_id
-
-if TYPE_CHECKING:
-    pass
 
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
