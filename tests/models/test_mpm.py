@@ -5,7 +5,7 @@ from network_samples import make, random_jets
 
 from hepfm.errors import InputError
 from hepfm.models import JetBackbone, JetBackboneConfig
-from hepfm.models.mpm import MaskedJetModel, MaskedModelling
+from hepfm.models.mpm import JET_TARGETS, NOT_ASKED, SIGNIFICANCES, MaskedJetModel, MaskedModelling
 
 N_CODES = 16
 FORMS = ["head", "encoder"]
@@ -37,6 +37,8 @@ def batch_of(model, seed=0):
         "hidden_codes": torch.from_numpy(rng.integers(0, N_CODES, sought.shape)),
         "hidden_types": torch.from_numpy(rng.integers(0, 5, sought.shape)),
         "hidden_constituents": take(sought),
+        "hidden_displacements": torch.from_numpy(rng.integers(0, len(SIGNIFICANCES) + 1, sought.shape)),
+        "jet": torch.from_numpy(rng.standard_normal((len(COUNTS), len(JET_TARGETS)), np.float32)),
     }
 
 
@@ -128,7 +130,9 @@ def test_losses_are_those_of_a_plain_loop():
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("targets", [("codes",), ("type",), ("inputs",), ("codes", "type", "inputs")])
+@pytest.mark.parametrize(
+    "targets", [("codes",), ("type",), ("inputs",), ("displacement",), ("type", "jet"), ("codes", "type", "inputs")]
+)
 def test_every_weight_learns_and_the_loss_falls(form, targets):
     model = masked_model(form, targets).train()
     batch = batch_of(model)
@@ -156,6 +160,30 @@ def test_unknown_inputs_are_no_target():
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@torch.no_grad()
+def test_constituents_without_a_track_are_no_target():
+    model = masked_model("head", targets=("displacement",))
+    batch = batch_of(model)
+    without = batch["hidden_displacements"] % 2 == 0
+    asked = {**batch, "hidden_displacements": batch["hidden_displacements"].masked_fill(without, NOT_ASKED)}
+    # The losses of the two halves are that of the whole.
+    rest = {**batch, "hidden_displacements": batch["hidden_displacements"].masked_fill(~without, NOT_ASKED)}
+
+    assert float(model(**asked).loss) > 0
+    torch.testing.assert_close(model(**asked).loss + model(**rest).loss, model(**batch).loss)
+
+
+@torch.no_grad()
+def test_the_whole_jet_is_guessed_from_what_is_visible():
+    model = masked_model("head", targets=("type", "jet"))
+    batch = batch_of(model)
+    del batch["hidden_types"]
+    guess = model.to_jet(model.backbone(batch["constituents"], batch["mask"]).pooler_output)
+    expected = torch.nn.functional.smooth_l1_loss(guess, batch["jet"])
+
+    torch.testing.assert_close(model(**batch).loss, expected)
+
+
 def test_a_jet_of_which_nothing_is_hidden_does_not_count():
     model = masked_model("head", targets=("codes",))
     batch = batch_of(model)
@@ -169,7 +197,8 @@ def test_a_jet_of_which_nothing_is_hidden_does_not_count():
     ("make_model", "message"),
     [
         (lambda: MaskedModelling(share=1.0), r"mpm.share.*must lie between 0 and 1, got 1.0"),
-        (lambda: MaskedModelling(targets=()), "mpm.targets is empty"),
+        (lambda: MaskedModelling(targets=()), "mpm.targets says nothing of hidden constituents"),
+        (lambda: MaskedModelling(targets=("jet",)), "mpm.targets says nothing of hidden constituents"),
         (lambda: MaskedJetModel(make("transformer"), MaskedModelling(), 0), "needs a tokenizer of at least 2 codes"),
         (
             lambda: MaskedJetModel(

@@ -34,7 +34,7 @@ def recipe(objective="mpm", **changes):
     tables = {
         "objective": objective,
         "optimisation": {"n_steps": 12, "batch_size": 8, "save_every": 4, "evaluate_every": 6, "warmup_steps": 2},
-        "mpm": {"targets": ["inputs", "type"]},
+        "mpm": {"targets": ["inputs", "type", "displacement", "jet"]},
         "data": {"variations": list(VARIATIONS), "n_constituents": 40, "n_probe": 50},
     }
     return make_recipe(PretrainingRecipe, tables, "test", **changes)
@@ -234,7 +234,7 @@ def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
         ({"mpm.targets": ["codes"]}, "'codes': give mpm.tokenizer"),
         ({"data.variations": ["nominal"]}, "unknown variation 'nominal'"),
         ({"backbone.inputs": ["part_pt", "part_px", "part_py"], "mpm.targets": ["inputs"]}, "cannot be turned"),
-        ({"backbone.inputs": ["part_pt", "part_deta", "part_dphi"]}, "have no particle types"),
+        ({"backbone.inputs": ["part_pt", "part_deta", "part_dphi"], "mpm.targets": ["type"]}, "have no particle types"),
         ({"mpm.share": 1.5}, "must lie between 0 and 1, got 1.5"),
         ({"objective": "both"}, "unknown objective 'both'"),
         ({"optimisation.rate": 1}, "unknown key in optimisation 'rate'"),

@@ -4,7 +4,7 @@ Source: arXiv:2401.13537, and arXiv:2409.12589 for encoders that see only what i
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,17 @@ from hepfm.networks.strict import StrictModel
 # Charged hadron, neutral hadron, photon, electron, muon.
 _N_TYPES = 5
 
+Target = Literal["codes", "type", "inputs", "displacement", "jet"]
+
+SIGNIFICANCES = (1.0, 2.0, 3.0, 5.0, 10.0)
+"""Edges between the classes of the target "displacement", in standard deviations."""
+
+JET_TARGETS = ("sdmass", "tau1", "tau21", "tau32", "tau43", "nparticles", "n_displaced")
+"""What the target "jet" is made of; `hepfm.training.jet_targets` says how."""
+
+NOT_ASKED = -100
+"""Class of a constituent that a target says nothing about."""
+
 
 @dataclass(frozen=True)
 class MaskedModelling:
@@ -30,7 +41,8 @@ class MaskedModelling:
         mask_in: where the vectors stand in that mark hidden constituents. "encoder" is the first paper's form; "head"
             the second's: the encoder gets what is visible only, which is faster.
         targets: what is to be found of each hidden constituent: "codes", its token id; "type", which particle it is;
-            "inputs", the inputs themselves.
+            "inputs", the inputs themselves; "displacement", between which `SIGNIFICANCES` the track's distance from
+            the collision lies. And of the whole jet, from the mean of what is visible: "jet", its `JET_TARGETS`.
         tokenizer: folder or name of the ParticleTokenizer that makes the codes.
         head_depth: blocks of the transformer that predicts.
         n_ranks: places by transverse momentum that the head tells apart; all beyond share one.
@@ -38,7 +50,7 @@ class MaskedModelling:
 
     share: float = 0.3
     mask_in: Literal["encoder", "head"] = "head"
-    targets: tuple[Literal["codes", "type", "inputs"], ...] = ("codes",)
+    targets: tuple[Target, ...] = ("codes",)
     tokenizer: str = ""
     head_depth: int = 1
     n_ranks: int = 128
@@ -52,8 +64,9 @@ class MaskedModelling:
         if not 0 < self.share < 1:
             msg = f"mpm.share, of the constituents that is hidden, must lie between 0 and 1, got {self.share}"
             raise InputError(msg)
-        if not self.targets:
-            msg = "mpm.targets is empty: name what is to be found, codes, type or inputs"
+        if not set(self.targets) - {"jet"}:
+            of_constituents = ", ".join(target for target in get_args(Target) if target != "jet")
+            msg = f"mpm.targets says nothing of hidden constituents: name what is to be found, {of_constituents}"
             raise InputError(msg)
 
 
@@ -62,7 +75,8 @@ class MaskedOutput(ModelOutput):
     """What came out for a batch of B jets with n hidden constituents in all.
 
     Attributes:
-        loss: sum of the losses of all targets; each averaged over the hidden constituents of a jet, then over jets.
+        loss: sum of the losses of all targets; those of constituents are averaged over the hidden ones of a jet, then
+            over jets.
         pooler_output: of the backbone, on what is visible; shape (B, D).
         code_logits: shape (n, codes), or None.
         codes: the right ones, shape (n,), or None.
@@ -113,6 +127,10 @@ class MaskedJetModel(StrictModel):
         self.to_codes = nn.Linear(config.width, n_codes) if "codes" in how.targets else None
         self.to_types = nn.Linear(config.width, _N_TYPES) if "type" in how.targets else None
         self.to_inputs = nn.Linear(config.width, len(config.inputs)) if "inputs" in how.targets else None
+        classes = len(SIGNIFICANCES) + 1
+        self.to_displacement = nn.Linear(config.width, classes) if "displacement" in how.targets else None
+        layers = nn.Linear(config.width, config.width), nn.GELU(), nn.Linear(config.width, len(JET_TARGETS))
+        self.to_jet = nn.Sequential(*layers) if "jet" in how.targets else None
         self.post_init()
 
     def forward(
@@ -125,6 +143,8 @@ class MaskedJetModel(StrictModel):
         hidden_codes: Tensor | None = None,
         hidden_types: Tensor | None = None,
         hidden_constituents: Tensor | None = None,
+        hidden_displacements: Tensor | None = None,
+        jet: Tensor | None = None,
     ) -> MaskedOutput:
         """Predict what is hidden. Arguments are a batch of `hepfm.training.masking.MaskedBatches`."""
         n_visible = mask.shape[1]
@@ -145,12 +165,11 @@ class MaskedJetModel(StrictModel):
         losses, code_logits, codes = [], None, None
         if self.to_codes is not None and hidden_codes is not None:
             code_logits, codes = self.to_codes(found).float(), hidden_codes[hidden_mask]
-            losses.append((functional.cross_entropy(code_logits, codes, reduction="none") * weights).sum())
+            losses.append(_entropy(code_logits, codes, weights))
         if self.to_types is not None and hidden_types is not None:
-            guesses = self.to_types(found).float()
-            losses.append(
-                (functional.cross_entropy(guesses, hidden_types[hidden_mask], reduction="none") * weights).sum()
-            )
+            losses.append(_entropy(self.to_types(found).float(), hidden_types[hidden_mask], weights))
+        if self.to_displacement is not None and hidden_displacements is not None:
+            losses.append(_entropy(self.to_displacement(found).float(), hidden_displacements[hidden_mask], weights))
         if self.to_inputs is not None and hidden_constituents is not None:
             wanted = self.backbone.features.standardise(hidden_constituents[hidden_mask].float())
             known_ones = ~wanted.isnan()
@@ -158,9 +177,16 @@ class MaskedJetModel(StrictModel):
                 self.to_inputs(found).float(), wanted.nan_to_num(), reduction="none"
             ).where(known_ones, 0.0)
             losses.append((misses.sum(1) / known_ones.sum(1).clamp(min=1) * weights).sum())
+        if self.to_jet is not None and jet is not None:
+            losses.append(functional.smooth_l1_loss(self.to_jet(encoded.pooler_output).float(), jet))
         return MaskedOutput(
             loss=torch.stack(losses).sum() if losses else None,
             pooler_output=encoded.pooler_output,
             code_logits=code_logits,
             codes=codes,
         )
+
+
+def _entropy(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of n constituents, each with its weight; those that are `NOT_ASKED` add nothing."""
+    return (functional.cross_entropy(logits, classes, reduction="none", ignore_index=NOT_ASKED) * weights).sum()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hepfm.models.configuration import TRACKS, TYPES
 from hepfm.training.augmentation import check_turnable, forget, turn
 from hepfm.training.batches import Batch, PaddedJets
+from hepfm.training.jet_targets import check_tracks, displacements
 
 Encode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Gives the token ids (B, N) of constituents (B, N, F) and their mask (B, N)."""
@@ -49,7 +50,8 @@ class MaskedBatches:
 
     A batch of B jets has what is visible of them, "constituents" (B, V, F), "mask" (B, V) and "ranks" (B, V), places in
     the jet by falling transverse momentum; and of what is hidden "hidden_mask" and "hidden_ranks" (B, H), and what the
-    network has to find: "hidden_codes", "hidden_types" (B, H) or "hidden_constituents" (B, H, F).
+    network has to find: "hidden_codes", "hidden_types", "hidden_displacements" (B, H) or "hidden_constituents"
+    (B, H, F); and "jet" (B, K), if the jets have such a target.
     """
 
     def __init__(
@@ -68,15 +70,17 @@ class MaskedBatches:
             jets: with `CODES`, if these are a target and there is no `encode`.
             inputs: names of the F inputs of `jets`.
             share: of a jet's constituents that is hidden; at least one of them, and not all.
-            targets: some of "codes", "type" and "inputs".
+            targets: of `hepfm.models.mpm.MaskedModelling`.
             views: how jets are changed.
             encode: gives the ids of jets as they are after turning: a code may say where a constituent is.
 
         Raises:
-            InputError: the inputs do not go with the views.
+            InputError: the inputs do not go with the views or the targets.
         """
         if views.rotate:
             check_turnable(inputs)
+        if "displacement" in targets:
+            check_tracks(inputs)
         self._jets, self._inputs, self._share, self._targets, self._views = jets, tuple(inputs), share, targets, views
         self._encode = encode
         self._flags = [self._inputs.index(name) for name in _FLAGS if name in self._inputs]
@@ -85,8 +89,9 @@ class MaskedBatches:
         """The batch of some jets."""
         whole = self._jets.__getitems__(items)
         inputs, mask = whole["constituents"], whole["mask"]
-        # Types are asked of the jet as it is, not of what is left of it.
+        # Types and displacements are asked of the jet as it is, not of what is left of it.
         types = inputs[..., self._flags].argmax(-1) if "type" in self._targets else None
+        displaced = displacements(inputs, self._inputs) if "displacement" in self._targets else None
         self._views.turn(inputs, self._inputs, rng)
         codes = whole.get(CODES) if self._encode is None else self._encode(inputs, mask)
         self._views.hide(inputs, self._inputs, rng)
@@ -105,6 +110,10 @@ class MaskedBatches:
             batch["hidden_codes"] = codes.long().gather(1, sought)
         if types is not None:
             batch["hidden_types"] = types.gather(1, sought)
+        if displaced is not None:
+            batch["hidden_displacements"] = displaced.gather(1, sought)
+        if "jet" in self._targets:
+            batch["jet"] = whole["jet"]
         if "inputs" in self._targets:
             batch["hidden_constituents"] = _take(inputs, sought)
         return batch

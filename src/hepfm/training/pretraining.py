@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel
 from hepfm.schema import SPLITS, split_of
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
+from hepfm.training.jet_targets import COLUMNS, jet_targets
 from hepfm.training.masking import CODES, Encode, MaskedBatches, Views
 from hepfm.training.origin import describe_data
 from hepfm.training.probe import Probe
@@ -257,12 +258,21 @@ class _Jets:
         variations = data.variations or dataset.variations
         in_pairs = "rs3l" in recipe.objective
         n_jets = data.n_jets if split == "train" else data.n_validation
-        columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns)))
+        whole = "mpm" in recipe.objective and "jet" in recipe.mpm.targets
+        columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns, *(COLUMNS if whole else ()))))
         jets_of: Selection = {"variation": variations or None, "process": data.processes or None}
         table = _read(dataset, columns, split, jets_of, n_jets, with_identity=in_pairs)
         further = codes.of(table)
+        if whole:
+            table = replace(table, columns=table.columns | {"jet": jet_targets(table)})
         self.padded = PaddedJets(
-            table, inputs, n_constituents=data.n_constituents, trim=True, allow_missing=True, further=further
+            table,
+            inputs,
+            ["jet"] if whole else (),
+            n_constituents=data.n_constituents,
+            trim=True,
+            allow_missing=True,
+            further=further,
         )
         self.lengths = self.padded.lengths
         self.make: Make
