@@ -7,7 +7,6 @@ bf16="--precision bf16"
 # Ten classes, 500 to 1000 GeV; two classes above 400 GeV in several views; the jets that test those; W bosons.
 hepfm-data resim jetclass-jets --processes jetclass --detector jetclass --n-events 300000 --variations nominal \
   --seed 11 --chunk-events 1000
-hepfm-data resim --extend jetclass-jets --variations reseed
 hepfm-data resim resim-jets --n-events 60000 --variations nominal,reseed,fsr-up,fsr-down --detector jetclass \
   --seed 31 --chunk-events 1000
 hepfm-data resim resim-test --n-events 10000 --variations nominal,reseed,fsr-up,fsr-down,vincia --detector jetclass \
@@ -19,6 +18,7 @@ hepfm-data resim w-jets --processes Wqq,QCD --jet-pt-min 400 --n-events 3000 --v
 hepfm-data tokenizer train recipes/kmeans-512.toml --data jetclass-jets --out runs/kmeans-512
 hepfm-data tokenizer train recipes/vqvae-512.toml --data jetclass-jets --out runs/vqvae-512
 hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass-jets --variations nominal --out runs/mpm-tiny
+hepfm-data resim --extend jetclass-jets --variations reseed
 hepfm-data pretrain recipes/mpm-rs3l-tiny.toml --data jetclass-jets --variations nominal,reseed --out runs/mpm-rs3l-tiny
 hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations nominal,reseed,fsr-up,fsr-down \
   --out runs/rs3l-tiny

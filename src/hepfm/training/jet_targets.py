@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.inputs import columns_for, constituent_inputs
+from hepfm.inputs import constituent_inputs
 from hepfm.models.mpm import JET_TARGETS, NOT_ASKED, SIGNIFICANCES
 from hepfm.schema import unknown_name
 from hepfm.table import JetTable
@@ -44,7 +44,7 @@ def jet_targets(table: JetTable) -> NDArray[np.float32]:
             raise InputError(msg)
     tau = [table.columns[name].astype(np.float64).clip(_LEAST_TAU) for name in _TAUS]
     d0, error = constituent_inputs(table, _TRACK[:2], allow_missing=True).T
-    # Columns lie one after another: a sum over each jet is a difference of running sums.
+    # Constituents lie jet after jet: a sum over each jet is a difference of running sums.
     displaced = np.concatenate([[0], np.cumsum((error > 0) & (np.abs(d0) > _DISPLACED * error))])
     found = np.log(
         np.stack(
@@ -72,7 +72,7 @@ def check_tracks(inputs: Sequence[str]) -> None:
     Raises:
         InputError: they lack an impact parameter or its error.
     """
-    if missing := [name for name in columns_for(_TRACK) if name not in inputs]:
+    if missing := [name for name in _TRACK if name not in inputs]:
         msg = f"mpm.targets has 'displacement', but the inputs have no {missing[0]}. Leave it out, or add that input."
         raise InputError(msg)
 
