@@ -181,7 +181,21 @@ def test_the_whole_jet_is_guessed_from_what_is_visible():
     guess = model.to_jet(model.backbone(batch["constituents"], batch["mask"]).pooler_output)
     expected = torch.nn.functional.smooth_l1_loss(guess, batch["jet"])
 
-    torch.testing.assert_close(model(**batch).loss, expected)
+    torch.testing.assert_close(model(**batch).loss, 3 * expected)
+
+
+@torch.no_grad()
+def test_unknown_numbers_of_a_jet_are_not_asked():
+    model = masked_model("head", targets=("type", "jet"))
+    batch = batch_of(model)
+    del batch["hidden_types"]
+    guess = model.to_jet(model.backbone(batch["constituents"], batch["mask"]).pooler_output)
+    batch["jet"][:, 5:] = torch.nan
+    expected = torch.nn.functional.smooth_l1_loss(guess[:, :5], batch["jet"][:, :5])
+
+    torch.testing.assert_close(model(**batch).loss, 3 * expected)
+    batch["jet"][:] = torch.nan
+    assert model(**batch).loss == 0
 
 
 def test_a_jet_of_which_nothing_is_hidden_does_not_count():

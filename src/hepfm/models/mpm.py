@@ -25,8 +25,15 @@ Target = Literal["codes", "type", "inputs", "displacement", "jet"]
 SIGNIFICANCES = (1.0, 2.0, 3.0, 5.0, 10.0)
 """Edges between the classes of the target "displacement", in standard deviations."""
 
-JET_TARGETS = ("sdmass", "tau1", "tau21", "tau32", "tau43", "nparticles", "n_displaced")
+JET_TARGETS = (
+    *("sdmass", "tau1", "tau21", "tau32", "tau43", "nparticles"),
+    *("charged_share", "photon_share", "electron_pt", "muon_pt"),
+    *("displaced_share", "n_displaced", "n_far_displaced", "d0_first", "d0_second", "d0_third"),
+)
 """What the target "jet" is made of; `hepfm.training.jet_targets` says how."""
+
+# Of the mean error of a jet's numbers, beside the losses of its constituents.
+_JET_WEIGHT = 3.0
 
 NOT_ASKED = -100
 """Class of a constituent that a target says nothing about."""
@@ -76,7 +83,7 @@ class MaskedOutput(ModelOutput):
 
     Attributes:
         loss: sum of the losses of all targets; those of constituents are averaged over the hidden ones of a jet, then
-            over jets.
+            over jets. That of the whole jet, the mean over its numbers that are known, counts three times.
         pooler_output: of the backbone, on what is visible; shape (B, D).
         code_logits: shape (n, codes), or None.
         codes: the right ones, shape (n,), or None.
@@ -172,13 +179,9 @@ class MaskedJetModel(StrictModel):
             losses.append(_entropy(self.to_displacement(found).float(), hidden_displacements[hidden_mask], weights))
         if self.to_inputs is not None and hidden_constituents is not None:
             wanted = self.backbone.features.standardise(hidden_constituents[hidden_mask].float())
-            known_ones = ~wanted.isnan()
-            misses = functional.smooth_l1_loss(
-                self.to_inputs(found).float(), wanted.nan_to_num(), reduction="none"
-            ).where(known_ones, 0.0)
-            losses.append((misses.sum(1) / known_ones.sum(1).clamp(min=1) * weights).sum())
+            losses.append((_misses(self.to_inputs(found).float(), wanted) * weights).sum())
         if self.to_jet is not None and jet is not None:
-            losses.append(functional.smooth_l1_loss(self.to_jet(encoded.pooler_output).float(), jet))
+            losses.append(_JET_WEIGHT * _misses(self.to_jet(encoded.pooler_output).float(), jet).mean())
         return MaskedOutput(
             loss=torch.stack(losses).sum() if losses else None,
             pooler_output=encoded.pooler_output,
@@ -190,3 +193,10 @@ class MaskedJetModel(StrictModel):
 def _entropy(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy of n constituents, each with its weight; those that are `NOT_ASKED` add nothing."""
     return (functional.cross_entropy(logits, classes, reduction="none", ignore_index=NOT_ASKED) * weights).sum()
+
+
+def _misses(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean loss of the numbers of each row that are known, those wanted that are not NaN; (n, F) to (n,)."""
+    known = ~wanted.isnan()
+    misses = functional.smooth_l1_loss(found, wanted.nan_to_num(), reduction="none").where(known, 0.0)
+    return misses.sum(1) / known.sum(1).clamp(min=1)

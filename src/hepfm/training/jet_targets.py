@@ -2,38 +2,43 @@
 
 from collections.abc import Sequence
 
+import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.inputs import constituent_inputs
+from hepfm.inputs import PT, constituent_inputs
 from hepfm.models.mpm import JET_TARGETS, NOT_ASKED, SIGNIFICANCES
 from hepfm.schema import unknown_name
 from hepfm.table import JetTable
 
 _TAUS = ("jet_tau1", "jet_tau2", "jet_tau3", "jet_tau4")
 _TRACK = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
+_TYPES = ("part_isChargedHadron", "part_isPhoton", "part_isElectron", "part_isMuon")
 # Logarithms begin here: 1 GeV of mass, and a thousandth of an N-subjettiness.
 _LEAST_MASS, _LEAST_TAU = 1.0, 1e-3
 # Of the transverse impact parameter, in standard deviations.
-_DISPLACED = 3.0
+_DISPLACED, _FAR = 3.0, 10.0
+_MOST_DISPLACED = 3
 
 COLUMNS = ("jet_sdmass", *_TAUS)
 """Columns of a dataset that `jet_targets` needs."""
 
 
 def jet_targets(table: JetTable) -> NDArray[np.float32]:
-    """Make `JET_TARGETS`: logarithms of observables, each of mean 0 and width 1 over the jets of the table.
+    """Make `JET_TARGETS`, each of mean 0 and width 1 over the jets of the table.
 
-    Soft-drop mass, the first N-subjettiness, three ratios of those (arXiv:1011.2268), the number of constituents, and
-    the number of tracks whose d0 is three standard deviations away from zero, which is 0 where tracks are unknown.
+    Logarithms of the soft-drop mass, the first N-subjettiness, three ratios of those (arXiv:1011.2268) and the number
+    of constituents; shares of the transverse momentum that charged hadrons, photons and tracks with |d0| over three
+    standard deviations have; and, as log(1 + x), the transverse momenta of the hardest electron and muon, the numbers
+    of tracks with |d0| over three and over ten standard deviations, and the three largest |d0| in standard deviations.
 
     Args:
-        table: N jets with `COLUMNS`, and tracks if they are known.
+        table: N jets with `COLUMNS`, and particle types and tracks if they are known.
 
     Returns:
-        Shape (N, 7).
+        Shape (N, 16); NaN where what a number is made of is unknown.
 
     Raises:
         InputError: the table lacks a column.
@@ -42,28 +47,51 @@ def jet_targets(table: JetTable) -> NDArray[np.float32]:
         if name not in table.columns:
             msg = "mpm.targets has 'jet'. " + unknown_name("column of jets", name, table.columns)
             raise InputError(msg)
-    tau = [table.columns[name].astype(np.float64).clip(_LEAST_TAU) for name in _TAUS]
-    d0, error = constituent_inputs(table, _TRACK[:2], allow_missing=True).T
-    # Constituents lie jet after jet: a sum over each jet is a difference of running sums.
-    displaced = np.concatenate([[0], np.cumsum((error > 0) & (np.abs(d0) > _DISPLACED * error))])
-    found = np.log(
-        np.stack(
-            [
-                table.columns["jet_sdmass"].astype(np.float64).clip(_LEAST_MASS),
-                tau[0],
-                tau[1] / tau[0],
-                tau[2] / tau[1],
-                tau[3] / tau[2],
-                table.counts.clip(1),
-                1.0 + np.diff(displaced[table.offsets]),
-            ],
-            axis=1,
-        )
-    )
+    found = np.stack([*_substructure(table), *_composition(table), *_displacement(table)], axis=1, dtype=np.float64)
     assert found.shape[1] == len(JET_TARGETS)
-    width = found.std(0)
-    standard: NDArray[np.float32] = ((found - found.mean(0)) / np.where(width > 0, width, 1.0)).astype(np.float32)
+    known = ~np.isnan(found)
+    n_known = known.sum(0).clip(1)
+    away = found - np.nansum(found, 0) / n_known
+    width = np.sqrt(np.nansum(away**2, 0) / n_known)
+    standard: NDArray[np.float32] = (away / np.where(width > 0, width, 1.0)).astype(np.float32)
     return standard
+
+
+def _substructure(table: JetTable) -> tuple[NDArray[np.floating], ...]:
+    tau = [table.columns[name].clip(_LEAST_TAU) for name in _TAUS]
+    ratios = (tau[0], tau[1] / tau[0], tau[2] / tau[1], tau[3] / tau[2])
+    return (
+        np.log(table.columns["jet_sdmass"].clip(_LEAST_MASS)),
+        *(np.log(ratio) for ratio in ratios),
+        np.log(table.counts.clip(1)),
+    )
+
+
+def _composition(table: JetTable) -> tuple[NDArray[np.floating], ...]:
+    """What kinds of particles carry the momentum."""
+    (pt, charged, photon, electron, muon), known = _by_jet(table, (PT, *_TYPES))
+    of_jet = ak.sum(pt, axis=1)
+    shares = (ak.sum(pt * kind, axis=1) / of_jet for kind in (charged, photon))
+    hardest = (np.log1p(ak.max(pt * kind, axis=1, initial=0, mask_identity=False)) for kind in (electron, muon))
+    return tuple(np.where(known, ak.to_numpy(values), np.nan) for values in (*shares, *hardest))
+
+
+def _displacement(table: JetTable) -> tuple[NDArray[np.floating], ...]:
+    """How many tracks miss the collision, and by how much."""
+    (pt, d0, error), known = _by_jet(table, (PT, *_TRACK[:2]))
+    significance = abs(d0) / ak.where(error > 0, error, np.inf)
+    share = ak.sum(pt * (significance > _DISPLACED), axis=1) / ak.sum(pt, axis=1)
+    counts = (np.log1p(ak.sum(significance > edge, axis=1)) for edge in (_DISPLACED, _FAR))
+    largest = ak.sort(significance, axis=1, ascending=False)
+    largest = ak.to_numpy(ak.fill_none(ak.pad_none(largest, _MOST_DISPLACED, axis=1, clip=True), 0.0))
+    return tuple(np.where(known, ak.to_numpy(values), np.nan) for values in (share, *counts, *np.log1p(largest).T))
+
+
+def _by_jet(table: JetTable, names: Sequence[str]) -> tuple[list[ak.Array], NDArray[np.bool_]]:
+    """Inputs as lists, and which jets have all of them; what is unknown is 0."""
+    inputs = constituent_inputs(table, names, allow_missing=True)
+    known = ak.to_numpy(~ak.any(ak.unflatten(np.isnan(inputs).any(1), table.counts), axis=1))
+    return [ak.unflatten(np.nan_to_num(values), table.counts) for values in inputs.T], known & (table.counts > 0)
 
 
 def check_tracks(inputs: Sequence[str]) -> None:
