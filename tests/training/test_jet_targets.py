@@ -52,7 +52,10 @@ def _observables(table):
         jet = {name: values[first:last].astype(float) for name, values in table.constituents.items()}
         pt = np.hypot(jet["part_px"], jet["part_py"])
         d0 = sorted(
-            (abs(d) / error if error > 0 else 0.0 for d, error in zip(jet["part_d0val"], jet["part_d0err"], strict=True)),
+            (
+                abs(d) / error if error > 0 else 0.0
+                for d, error in zip(jet["part_d0val"], jet["part_d0err"], strict=True)
+            ),
             reverse=True,
         )
         muons = [p for p, muon in zip(pt, jet["part_isMuon"], strict=True) if muon]
