@@ -31,7 +31,9 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("secret-place")
     data = write_toys(folder / "toys.parquet", toys(), toys(variation="stretched", stretch=1.5))
     backbone = tiny_backbone(folder / "backbone")
-    recipe = Finetuning(str(backbone), (str(data),), n_epochs=4, batch_size=32, learning_rate=2e-3)
+    recipe = Finetuning(
+        str(backbone), (str(data),), labels=Labels(validation_share=0.2), n_epochs=4, batch_size=32, learning_rate=2e-3
+    )
     done = finetune(recipe, folder / "tagger")
     found = evaluate(Tagger(done.model), hepfm.open(data), Question(split=None, n_bootstrap=5))
     write_evaluation(found, folder / "tagger")

@@ -36,6 +36,7 @@ def recipe(backbone, data):
     return Finetuning(
         str(backbone),
         (str(data),),
+        labels=Labels(validation_share=0.2),
         n_epochs=3,
         batch_size=32,
         learning_rate=3e-3,
@@ -264,6 +265,16 @@ def test_a_pattern_that_matches_nothing_says_so(tmp_path):
 
 
 # --- stopping and going on ---
+
+
+def test_without_a_validation_share_all_labels_train_to_the_end(recipe, data, tmp_path):
+    done = finetune(replace(recipe, labels=Labels(), patience=1), tmp_path / "run")
+
+    assert (done.n_training, done.n_validation) == (len(Source(hepfm.open(data), "train").events()), 0)
+    assert not any("validation" in note for note in done.notes)
+    metrics = read_metrics(tmp_path / "run")
+    assert max(entry["step"] for entry in metrics) == 3 * (done.n_training // 32)
+    assert not any("validation_loss" in entry for entry in metrics)
 
 
 def test_training_stops_when_validation_gets_no_better(recipe, tmp_path):

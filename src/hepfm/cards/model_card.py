@@ -305,7 +305,7 @@ def _data(run: _Run) -> str:
         for source in run.sources
     ]
     facts = [("jets that trained", data.get("n_training", data.get("n_train")))]
-    facts += [("jets that decided when to stop", data.get("n_validation"))]
+    facts += [("jets that decided when to stop", data.get("n_validation") or None)]
     facts += [("inputs that they lack", ", ".join(data.get("missing_inputs", ())) or None)]
     text = _table(("data", "jets", "digest"), rows)
     text += "\n" + _table(

@@ -56,12 +56,14 @@ _N_TEST = 20_000
 @allow_missing_option
 @click.option("--rotate/--no-rotate", default=True, show_default=True, help="Turn and mirror jets about their axis.")
 @click.option(
-    "--validation-share", default=0.2, show_default=True, help="Of the labelled jets, which decide when to stop."
+    "--validation-share", default=0.0, show_default=True, help="Of the labelled jets, which decide when to stop."
 )
 @click.option(
     "--epochs", "n_epochs", type=Whole(1, _MOST), help="Times each jet is seen.  [default: 40, of many jets 10]"
 )
-@click.option("--patience", default=10, show_default=True, type=Whole(0, _MOST), help="Epochs without gain; 0: go on.")
+@click.option(
+    "--patience", default=10, show_default=True, type=Whole(0, _MOST), help="Epochs without gain on those; 0: go on."
+)
 @click.option("--batch-size", type=Whole(1, _MOST), help="Jets a step.  [default: 16 to 256, by their number]")
 @click.option("--learning-rate", type=Positive(), help="Of the head.  [default: by the mode]")
 @click.option("--dropout", type=float, help="Of the backbone.  [default: by the mode]")
@@ -105,7 +107,8 @@ def finetune(
         return
     for note in answer["notes"]:
         click.echo(f"note: {note}", err=True)
-    click.echo(f"{folder}: trained on {answer['n_training']:,} jets, stopped by {answer['n_validation']:,}.")
+    stopped = f", stopped by {answer['n_validation']:,}" * bool(answer["n_validation"])
+    click.echo(f"{folder}: trained on {answer['n_training']:,} jets{stopped}.")
     if answer["test"]:
         click.echo(answer["test"])
     click.echo(f"hepfm-data predict {folder} DATA --out scores.parquet")

@@ -97,7 +97,8 @@ def finetune(
 ) -> Finetuned:
     """Fine-tune a network, or go on with a fine-tuning that was interrupted.
 
-    Only jets of the training split are used; those of the validation share decide which epoch's weights are kept.
+    Only jets of the training split are used; those of a validation share decide which epoch's weights are kept,
+    without one they are the last.
 
     Args:
         recipe: what to do.
@@ -169,7 +170,8 @@ def finetune(
         _remove(folder)
     notes = list(chosen.notes)
     notes += [f"the jets have no {', '.join(missing)}: unknown to the network"] * bool(missing)
-    notes += ["no labelled jet is left for validation: the last weights are kept"] * (not len(parts[1]))
+    if recipe.labels.validation_share and not len(parts[1]):
+        notes.append("no labelled jet is left for validation: the last weights are kept")
     model = AutoModelForSequenceClassification.from_pretrained(out)
     return Finetuned(out, model, recipe, len(parts[0]), len(parts[1]), tuple(notes))
 

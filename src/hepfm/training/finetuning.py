@@ -30,7 +30,7 @@ class Finetuning:
         n_constituents: of a jet that the network sees, those of highest pt.
         allow_missing: whether the jets may lack inputs, which are then unknown to the network.
         rotate: whether jets are turned and mirrored about their axis, anew each time.
-        patience: epochs without a smaller validation loss after which training stops; 0 for never.
+        patience: epochs without a smaller loss of the jets for validation after which training stops; 0 for never.
         n_epochs: times that each jet is seen.
         batch_size: jets a step.
         learning_rate: of the head.

@@ -73,7 +73,7 @@ class Labels:
         column: of jets, that holds the classes or numbers.
         classes: names of those to tell apart; all that there are if empty.
         n_jets: labelled jets to use, those for validation among them; 0 for all.
-        validation_share: share of their events that trains nothing and decides when to stop.
+        validation_share: share of their events that trains nothing and decides when to stop; with 0 all train.
         signal_fraction: if above 0, the two `classes` (background, signal) are mixed into two samples, one with this
             share of signal and one with none, and the samples are the labels.
     """
@@ -81,7 +81,7 @@ class Labels:
     column: str = "jet_label"
     classes: tuple[str, ...] = ()
     n_jets: int = 0
-    validation_share: float = 0.2
+    validation_share: float = 0.0
     signal_fraction: float = 0.0
 
     def __post_init__(self) -> None:
