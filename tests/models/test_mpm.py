@@ -185,6 +185,17 @@ def test_the_whole_jet_is_guessed_from_what_is_visible():
 
 
 @torch.no_grad()
+def test_the_loss_is_the_sum_of_those_of_the_targets():
+    targets = ("codes", "type", "displacement", "jet")
+    model = masked_model("head", targets=targets)
+    output = model(**batch_of(model))
+
+    assert tuple(output.losses) == targets
+    codes, kind, displacement, jet = output.losses.values()
+    torch.testing.assert_close(output.loss, codes + kind + displacement + 3 * jet)
+
+
+@torch.no_grad()
 def test_unknown_numbers_of_a_jet_are_not_asked():
     model = masked_model("head", targets=("type", "jet"))
     batch = batch_of(model)

@@ -3,7 +3,9 @@
 Source: arXiv:2401.13537, and arXiv:2409.12589 for encoders that see only what is left.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -32,8 +34,8 @@ JET_TARGETS = (
 )
 """What the target "jet" is made of; `hepfm.training.jet_targets` says how."""
 
-# Of the mean error of a jet's numbers, beside the losses of its constituents.
-_JET_WEIGHT = 3.0
+# Of losses in their sum, where it is not 1.
+_WEIGHTS: Mapping[str, float] = MappingProxyType({"jet": 3.0})
 
 NOT_ASKED = -100
 """Class of a constituent that a target says nothing about."""
@@ -82,8 +84,9 @@ class MaskedOutput(ModelOutput):
     """What came out for a batch of B jets with n hidden constituents in all.
 
     Attributes:
-        loss: sum of the losses of all targets; those of constituents are averaged over the hidden ones of a jet, then
-            over jets. That of the whole jet, the mean over its numbers that are known, counts three times.
+        loss: sum of `losses`, where that of the whole jet counts three times.
+        losses: of each target. Those of constituents are averaged over the hidden ones of a jet, then over jets; that
+            of the whole jet over its numbers that are known.
         pooler_output: of the backbone, on what is visible; shape (B, D).
         code_logits: shape (n, codes), or None.
         codes: the right ones, shape (n,), or None.
@@ -91,6 +94,7 @@ class MaskedOutput(ModelOutput):
     """
 
     loss: Tensor | None = None
+    losses: dict[str, Tensor] | None = None
     pooler_output: Tensor | None = None
     code_logits: Tensor | None = None
     codes: Tensor | None = None
@@ -169,21 +173,26 @@ class MaskedJetModel(StrictModel):
         # Every jet counts the same, however many of its constituents are hidden.
         counts = hidden_mask.sum(1, keepdim=True)
         weights = (hidden_mask / counts.clamp(min=1))[hidden_mask] / (counts > 0).sum().clamp(min=1)
-        losses, code_logits, codes = [], None, None
+        losses: dict[str, Tensor] = {}
+        code_logits, codes = None, None
         if self.to_codes is not None and hidden_codes is not None:
             code_logits, codes = self.to_codes(found).float(), hidden_codes[hidden_mask]
-            losses.append(_entropy(code_logits, codes, weights))
+            losses["codes"] = _entropy(code_logits, codes, weights)
         if self.to_types is not None and hidden_types is not None:
-            losses.append(_entropy(self.to_types(found).float(), hidden_types[hidden_mask], weights))
+            losses["type"] = _entropy(self.to_types(found).float(), hidden_types[hidden_mask], weights)
         if self.to_displacement is not None and hidden_displacements is not None:
-            losses.append(_entropy(self.to_displacement(found).float(), hidden_displacements[hidden_mask], weights))
+            classes = hidden_displacements[hidden_mask]
+            losses["displacement"] = _entropy(self.to_displacement(found).float(), classes, weights)
         if self.to_inputs is not None and hidden_constituents is not None:
             wanted = self.backbone.features.standardise(hidden_constituents[hidden_mask].float())
-            losses.append((_misses(self.to_inputs(found).float(), wanted) * weights).sum())
+            losses["inputs"] = (_misses(self.to_inputs(found).float(), wanted) * weights).sum()
         if self.to_jet is not None and jet is not None:
-            losses.append(_JET_WEIGHT * _misses(self.to_jet(encoded.pooler_output).float(), jet).mean())
+            losses["jet"] = _misses(self.to_jet(encoded.pooler_output).float(), jet).mean()
         return MaskedOutput(
-            loss=torch.stack(losses).sum() if losses else None,
+            loss=torch.stack([_WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+            if losses
+            else None,
+            losses=losses,
             pooler_output=encoded.pooler_output,
             code_logits=code_logits,
             codes=codes,

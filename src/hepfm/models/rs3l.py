@@ -109,6 +109,7 @@ class JointJetModel(StrictModel):
         embeddings = functional.normalize(self.projection(output.pooler_output).float(), dim=-1)
         apart = (nt_xent_over_processes if self.training else nt_xent)(embeddings, self.how.temperature)
         output.loss = self.how.weight * apart + (0 if output.loss is None else output.loss)
+        output.losses = {**(output.losses or {}), "contrast": apart}
         output.embeddings = embeddings
         return output
 

@@ -395,6 +395,7 @@ class _Evaluation:
 
 def _measure(output: Any) -> dict[str, float]:  # noqa: ANN401
     found = {"loss": float(output.loss)}
+    found |= {f"{name}_loss": float(loss) for name, loss in (getattr(output, "losses", None) or {}).items()}
     if getattr(output, "code_logits", None) is not None:
         found["code_accuracy"] = float((output.code_logits.argmax(1) == output.codes).float().mean())
         found["code_loss"] = float(torch.nn.functional.cross_entropy(output.code_logits, output.codes))
