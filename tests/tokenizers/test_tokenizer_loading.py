@@ -36,6 +36,51 @@ def test_a_saved_tokenizer_loads_and_gives_the_same(name, jets, tmp_path):
     np.testing.assert_array_equal(loaded.reconstruct(jets)[1], decoded)
 
 
+def test_cells_of_a_grid_that_no_constituent_needs_are_given_up(jets, tmp_path):
+    tokenizer = started("fsq", jets)
+    few, others = jets.slice(0, 3), jets.slice(3, jets.n_jets)
+    ids, decoded = tokenizer.reconstruct(few)
+    tokenizer.drop_unused_codes(few)
+    fewer, same = tokenizer.reconstruct(few)
+
+    assert tokenizer.n_codes == len(np.unique(ids)) < 60
+    # Numbered anew in the same order; what they stand for is the same.
+    np.testing.assert_array_equal(fewer, np.unique(ids, return_inverse=True)[1])
+    np.testing.assert_array_equal(same, decoded)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = ParticleTokenizer.from_pretrained(tmp_path)
+    assert loaded.n_codes == tokenizer.n_codes
+    of_others = loaded.encode(others)
+    assert 0 <= of_others.min() <= of_others.max() < loaded.n_codes
+    np.testing.assert_array_equal(of_others, tokenizer.encode(others))
+
+
+def test_a_cell_that_is_given_up_goes_to_its_nearest_neighbour(jets):
+    tokenizer = started("fsq", jets)
+    quantiser = tokenizer.network.quantiser
+    before = quantiser.decode(torch.arange(60))
+    tokenizer.drop_unused_codes(jets.slice(0, 3))
+    kept = quantiser.decode(torch.arange(tokenizer.n_codes))
+
+    after = quantiser.decode(quantiser.ids(before))
+    nearest = torch.cdist(before.double(), kept.double()).min(1).values
+    torch.testing.assert_close((after - before).double().norm(dim=1), nearest, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", [-1, 60, 7])
+def test_cells_that_stand_for_what_there_is_not_are_one_clear_line(jets, tmp_path, cell):
+    started("fsq", jets).save_pretrained(tmp_path)
+    # Cell 7 itself is given to another.
+    change_weights(tmp_path, lambda weights: _give(weights, cell))
+    with pytest.raises(InputError, match="cells of its grid stand for cells that there are not. Get the file again"):
+        ParticleTokenizer.from_pretrained(tmp_path)
+
+
+def _give(weights, cell):
+    weights["network.quantiser.stands"][7] = 8
+    weights["network.quantiser.stands"][3] = cell
+
+
 def change_weights(folder, change):
     weights = load_file(folder / "model.safetensors")
     change(weights)

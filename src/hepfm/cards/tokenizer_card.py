@@ -36,10 +36,11 @@ def write_tokenizer_card(folder: Path, *, name: str | None = None) -> tuple[str,
     origin = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     evaluation = _evaluation(folder)
     settings = recipe["tokenizer"]
+    n_codes = evaluation["n_codes"] if evaluation else settings["n_codes"]
     parts = [
         _front_matter(),
         f"# {name or folder.name}",
-        f"Codes of the constituents of jets: {settings['n_codes']:,} of them, made of {', '.join(settings['inputs'])}; "
+        f"Codes of the constituents of jets: {n_codes:,} of them, made of {', '.join(settings['inputs'])}; "
         f"context: {settings['context']}, quantiser: {settings['quantiser']}. Made by hepfm {__version__}.",
         f'```python\nfrom hepfm.tokenizers import ParticleTokenizer\n\ntokenizer = ParticleTokenizer.from_pretrained("'
         f'{name or folder.name}")\nids = tokenizer.encode(jets)  # or (constituents, mask)\n'

@@ -39,7 +39,7 @@ class TokenizerSettings:
             ("none") the particle alone without one: K-means.
         quantiser: "ema": codes follow the mean of what they stand for; "cosine": the same for directions; "fsq": a
             grid of `levels`; "residual": `stages` of codes, each for what the one before left over; "kmeans".
-        n_codes: how many different ids there are.
+        n_codes: how many different ids there are; of a grid those that training jets leave empty are given up.
         stages: of the residual quantiser.
         levels: of the grid, one number a dimension; their product is `n_codes`.
         latent: dimensions of what is quantised, at least as many as inputs; the grid has its own number.

@@ -110,7 +110,7 @@ class ParticleTokenizer(PreTrainedModel):
     @property
     def n_codes(self) -> int:
         """How many different ids there are."""
-        return self.settings.n_codes
+        return self.settings.n_codes if isinstance(self.network, KMeans) else self.network.quantiser.n_codes
 
     def encode(self, constituents: Any, mask: Any = None) -> Any:  # noqa: ANN401
         """Give constituents their ids.
@@ -216,14 +216,25 @@ class ParticleTokenizer(PreTrainedModel):
         if isinstance(self.network, KMeans):
             self.network.fit(self.targets.as_network_input(values), seed)
             return
-        network = self.network
+        self.network.quantiser.start(self._vectors(values.numpy(), table.offsets))
+        self.train()
+
+    @torch.no_grad()
+    def drop_unused_codes(self, table: JetTable) -> None:
+        """After training: give up cells of a grid that no constituent of the table needs; ids are numbered anew."""
+        if not isinstance(self.network, KMeans):
+            vectors = self._vectors(constituent_inputs(table, self.inputs), table.offsets)
+            self.network.quantiser.drop_unused(vectors)
+
+    def _vectors(self, values: NDArray[np.float32], offsets: NDArray[np.int64]) -> Tensor:
+        """What is quantised of constituents that lie one after another, those of short jets first; (M, F) to (M, d)."""
+        assert isinstance(self.network, VqVae)
         self.eval()
         found = [
-            network.encode(self.targets.as_network_input(part), part[..., :3], there)[there]
-            for _, part, there in self._chunks(values.numpy(), table.offsets)
+            self.network.encode(self.targets.as_network_input(part), part[..., :3], there)[there]
+            for _, part, there in self._chunks(values, offsets)
         ]
-        network.quantiser.start(torch.cat(found))
-        self.train()
+        return torch.cat(found)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -304,6 +315,9 @@ def _load_strictly(tokenizer: ParticleTokenizer, path: Path) -> None:
     check_weights(path, shapes[0], shapes[1], lambda _: _ANOTHER)
     check_numbers(path, found)
     tokenizer.load_state_dict(found)
+    if isinstance(tokenizer.network, VqVae) and (problem := tokenizer.network.quantiser.problem()):
+        msg = f"{path}: {problem}. Get the file again."
+        raise InputError(msg)
 
 
 def _as_arrays(values: Any, mask: Any, n_dimensions: int, what: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """Continuous vectors to ids and back: the quantisers of vector-quantize-pytorch behind one interface."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +20,7 @@ class Quantiser(nn.Module):
     """Gives each vector an id, and each id a vector. In training the codes follow the data."""
 
     dimensions: int
+    n_codes: int
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise.
@@ -44,13 +46,23 @@ class Quantiser(nn.Module):
     def start(self, vectors: Tensor) -> None:
         """Place the codes on vectors as they are before training, shape (M, d)."""
 
+    def drop_unused(self, vectors: Tensor) -> None:
+        """Give up codes that none of the vectors (M, d) needs, after training; others are numbered anew.
+
+        Codes that move with the data need nothing of that kind.
+        """
+
+    def problem(self) -> str | None:
+        """What is wrong with weights that were loaded, in a few words; None if nothing is."""
+        return None
+
 
 class _CodebookQuantiser(Quantiser):
     """One codebook whose codes follow the mean of what they stand for."""
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()
-        self.dimensions = settings.latent
+        self.dimensions, self.n_codes = settings.latent, settings.n_codes
         self.codes = VectorQuantize(codebook_size=settings.n_codes, **_options(settings))
         self.by_direction = settings.quantiser == "cosine"
 
@@ -79,7 +91,7 @@ class _ResidualQuantiser(Quantiser):
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()
-        self.dimensions = settings.latent
+        self.dimensions, self.n_codes = settings.latent, settings.n_codes
         self.codes = ResidualVQ(
             num_quantizers=settings.stages, codebook_size=settings.stage_codes, **_options(settings)
         )
@@ -105,9 +117,11 @@ class _GridQuantiser(Quantiser):
     """Finite scalar quantisation (arXiv:2309.15505): a fixed grid, which the encoder learns to fill.
 
     The library squeezes vectors into the grid's range by a tanh, which is undone here: so what comes out is what went
-    in, but for the rounding.
+    in, but for the rounding. Corners of the grid stay empty, whatever the encoder learns: `drop_unused` gives each of
+    these cells to its nearest neighbour, and ids count the cells that are left.
     """
 
+    stands: Tensor
     half_range: Tensor
     offset: Tensor
     half_width: Tensor
@@ -117,6 +131,8 @@ class _GridQuantiser(Quantiser):
         super().__init__()
         self.dimensions = len(levels)
         self.codes = FSQ(list(levels))
+        # For each cell the one that stands for it, itself at first.
+        self.register_buffer("stands", torch.arange(math.prod(levels), dtype=torch.int32))
         n = torch.tensor(levels, dtype=torch.float32)
         offset = torch.where(n % 2 == 0, 0.5, 0.0)
         # The outermost cells reach to infinity: what stands for them is drawn in by a quarter of a cell.
@@ -128,8 +144,42 @@ class _GridQuantiser(Quantiser):
         places, ids = self.codes(vectors.unsqueeze(0))
         return self._expand(places.squeeze(0)), ids.squeeze(0).long(), vectors.new_zeros(())
 
+    @property
+    def n_codes(self) -> int:  # type: ignore[override]
+        """Cells that stand for themselves."""
+        return len(self._cells())
+
+    def ids(self, vectors: Tensor) -> Tensor:
+        numbers = torch.empty_like(self.stands)
+        cells = self._cells()
+        numbers[cells] = torch.arange(len(cells), dtype=numbers.dtype, device=numbers.device)
+        return numbers[self.stands[self(vectors)[1]].long()].long()
+
     def decode(self, ids: Tensor) -> Tensor:
-        return self._expand(self.codes.indices_to_codes(ids.unsqueeze(0)).squeeze(0))
+        return self._centres(self._cells()[ids])
+
+    @torch.no_grad()
+    def drop_unused(self, vectors: Tensor) -> None:
+        counts = torch.bincount(self(vectors)[1], minlength=len(self.stands))
+        kept = counts > 0
+        cells = kept.nonzero().squeeze(1)
+        self.stands[cells] = cells.int()
+        if not kept.all():
+            dropped = (~kept).nonzero().squeeze(1)
+            self.stands[dropped] = cells[nearest(self._centres(dropped), self._centres(cells))].int()
+
+    def problem(self) -> str | None:
+        inside = bool(((self.stands >= 0) & (self.stands < len(self.stands))).all())
+        if inside and torch.equal(self.stands[self.stands.long()], self.stands):
+            return None
+        return "cells of its grid stand for cells that there are not"
+
+    def _cells(self) -> Tensor:
+        """Cells that are in use, in the order of their ids."""
+        return (self.stands == torch.arange(len(self.stands), device=self.stands.device)).nonzero().squeeze(1)
+
+    def _centres(self, cells: Tensor) -> Tensor:
+        return self._expand(self.codes.indices_to_codes(cells.unsqueeze(0)).squeeze(0))
 
     def _expand(self, places: Tensor) -> Tensor:
         shift = torch.atanh(self.offset / self.half_range)

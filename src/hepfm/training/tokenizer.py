@@ -30,7 +30,7 @@ from hepfm.training.two_sample import two_sample_test
 TOKEN = "part_token"
 """Name of the column of ids that `add_tokens` writes."""
 
-# Jets that the start of the codes looks at: enough for 16,384 centres.
+# Jets that the start of the codes looks at, and what unused codes are found by: enough for 16,384 of them.
 _N_START = 20_000
 _TABLE_JETS = 8192
 _ENCODER = ("network.encoder.", "network.read.", "network.to_latent.", "network.straight_in.")
@@ -134,7 +134,14 @@ def prepare(recipe: TokenizerRecipe, dataset: Dataset) -> Training:
         data={**describe_data(dataset), "n_train": tables[0].n_jets, "inputs": _digest(tables[0])},
         evaluate=_Validation(tables[1]),
         learning_rates=dict.fromkeys(_ENCODER, recipe.encoder_rate),
+        kept=lambda trained: _without_unused_codes(trained, _some_jets(tables[0], _N_START)),
     )
+
+
+def _without_unused_codes(tokenizer: PreTrainedModel, jets: JetTable) -> PreTrainedModel:
+    assert isinstance(tokenizer, ParticleTokenizer)
+    tokenizer.drop_unused_codes(jets)
+    return tokenizer
 
 
 class _Batches:
