@@ -1,4 +1,4 @@
-"""What is part of the package: the 512-code tokenizer, which loads without a network and keeps jets."""
+"""What is part of the package: tokenizers that load without a network and keep jets."""
 
 from importlib import resources
 from pathlib import Path
@@ -16,25 +16,33 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TOKENIZER_RECIPES = sorted([*RECIPES.glob("vq*.toml"), *RECIPES.glob("kmeans*.toml")])
 
 
-def test_the_bundled_tokenizer_loads_without_a_network_and_keeps_jets(jets, monkeypatch):
+# Errors that are allowed on jets of another selection and another detector than those that it learned from: of jet pt,
+# constituent pt and angle.
+BUNDLED = {"vqvae-512": (0.08, 0.25, 0.05), "vqvae-16200": (0.03, 0.08, 0.03)}
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_tokenizer_loads_without_a_network_and_keeps_jets(name, jets, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    tokenizer = ParticleTokenizer.from_pretrained("hepfm/vqvae-512")
+    tokenizer = ParticleTokenizer.from_pretrained(f"hepfm/{name}")
     made = read_reconstruction(tokenizer, jets, constituent_inputs(jets, tokenizer.inputs))
     found = measure(made)
+    of_jets, of_pt, of_angle = BUNDLED[name]
 
-    assert "hepfm/vqvae-512" in bundled()
-    assert tokenizer.n_codes == 512
-    # Jets of another selection and another detector than those that it learned from.
-    assert found["jets"]["jet_pt"]["sigma"] < 0.08
+    assert f"hepfm/{name}" in bundled()
+    assert found["jets"]["jet_pt"]["sigma"] < of_jets
     assert abs(found["jets"]["jet_pt"]["median"]) < 0.05
-    assert found["constituents"]["part_pt"]["sigma"] < 0.25
-    assert found["constituents"]["part_deta"]["sigma"] < 0.05
+    assert found["constituents"]["part_pt"]["sigma"] < of_pt
+    assert found["constituents"]["part_deta"]["sigma"] < of_angle
 
 
-def test_the_bundled_tokenizer_has_a_card_and_is_small():
-    folder = resources.files("hepfm") / "zoo" / "vqvae-512"
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_tokenizer_has_a_card_and_is_small(name):
+    folder = resources.files("hepfm") / "zoo" / name
 
-    assert "# hepfm/vqvae-512" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert f"# hepfm/{name}" in card
+    assert f"{ParticleTokenizer.from_pretrained(f'hepfm/{name}').n_codes:,} of them" in card
     assert sum(len(entry.read_bytes()) for entry in folder.iterdir()) < 4_000_000
 
 
