@@ -34,8 +34,8 @@ def test_the_labels_of_a_small_sample_are_among_those_of_a_larger_one(tmp_path):
 
 
 def test_jets_that_validate_a_small_sample_validate_a_larger_one(tmp_path):
-    small, few = sample(toys(), tmp_path / "a.parquet", n_jets=50)
-    large, many = sample(toys(), tmp_path / "b.parquet", n_jets=200)
+    small, few = sample(toys(), tmp_path / "a.parquet", n_jets=50, validation_share=0.2)
+    large, many = sample(toys(), tmp_path / "b.parquet", n_jets=200, validation_share=0.2)
     assert set(small[few.is_validation]) < set(large[many.is_validation])
     assert set(small[~few.is_validation]) < set(large[~many.is_validation])
 
