@@ -173,12 +173,17 @@ def test_constituents_without_a_track_are_no_target():
     torch.testing.assert_close(model(**asked).loss + model(**rest).loss, model(**batch).loss)
 
 
-@torch.no_grad()
-def test_the_whole_jet_is_guessed_from_what_is_visible():
+def of_the_whole_jet():
+    """A model, a batch that asks for nothing but the whole jet, and what the model says of it."""
     model = masked_model("head", targets=("type", "jet"))
     batch = batch_of(model)
     del batch["hidden_types"]
-    guess = model.to_jet(model.backbone(batch["constituents"], batch["mask"]).pooler_output)
+    return model, batch, model.to_jet(model.backbone(batch["constituents"], batch["mask"]).pooler_output)
+
+
+@torch.no_grad()
+def test_the_whole_jet_is_guessed_from_what_is_visible():
+    model, batch, guess = of_the_whole_jet()
     expected = torch.nn.functional.smooth_l1_loss(guess, batch["jet"])
 
     torch.testing.assert_close(model(**batch).loss, 3 * expected)
@@ -197,10 +202,7 @@ def test_the_loss_is_the_sum_of_those_of_the_targets():
 
 @torch.no_grad()
 def test_unknown_numbers_of_a_jet_are_not_asked():
-    model = masked_model("head", targets=("type", "jet"))
-    batch = batch_of(model)
-    del batch["hidden_types"]
-    guess = model.to_jet(model.backbone(batch["constituents"], batch["mask"]).pooler_output)
+    model, batch, guess = of_the_whole_jet()
     batch["jet"][:, 5:] = torch.nan
     expected = torch.nn.functional.smooth_l1_loss(guess[:, :5], batch["jet"][:, :5])
 

@@ -16,9 +16,13 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TOKENIZER_RECIPES = sorted([*RECIPES.glob("vq*.toml"), *RECIPES.glob("kmeans*.toml")])
 
 
-# Errors that are allowed on jets of another selection and another detector than those that it learned from: of jet pt,
-# constituent pt and angle.
-BUNDLED = {"vqvae-512": (0.08, 0.25, 0.05), "vqvae-8192": (0.03, 0.12, 0.04), "vqvae-16200": (0.03, 0.08, 0.03)}
+# How many codes; and errors that are allowed on jets of another selection and another detector than those that it
+# learned from: of jet pt, constituent pt and angle.
+BUNDLED = {
+    "vqvae-512": (512, 0.08, 0.25, 0.05),
+    "vqvae-8192": (7_974, 0.03, 0.12, 0.04),
+    "vqvae-16200": (15_512, 0.03, 0.08, 0.03),
+}
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -27,9 +31,10 @@ def test_a_bundled_tokenizer_loads_without_a_network_and_keeps_jets(name, jets, 
     tokenizer = ParticleTokenizer.from_pretrained(f"hepfm/{name}")
     made = read_reconstruction(tokenizer, jets, constituent_inputs(jets, tokenizer.inputs))
     found = measure(made)
-    of_jets, of_pt, of_angle = BUNDLED[name]
+    n_codes, of_jets, of_pt, of_angle = BUNDLED[name]
 
     assert f"hepfm/{name}" in bundled()
+    assert tokenizer.n_codes == n_codes
     assert found["jets"]["jet_pt"]["sigma"] < of_jets
     assert abs(found["jets"]["jet_pt"]["median"]) < 0.05
     assert found["constituents"]["part_pt"]["sigma"] < of_pt
@@ -42,7 +47,7 @@ def test_a_bundled_tokenizer_has_a_card_and_is_small(name):
 
     card = (folder / "README.md").read_text()
     assert f"# hepfm/{name}" in card
-    assert f"{ParticleTokenizer.from_pretrained(f'hepfm/{name}').n_codes:,} of them" in card
+    assert f"{BUNDLED[name][0]:,} of them" in card
     assert sum(len(entry.read_bytes()) for entry in folder.iterdir()) < 4_000_000
 
 

@@ -77,6 +77,20 @@ def _observables(table):
     return of_table | {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
+def test_jets_of_b_quarks_have_more_displaced_tracks(small_campaign):
+    """Hadrons with a b quark fly millimetres before they decay."""
+    data = hepfm.open(small_campaign[1])
+    jets = data.read_table([*COLUMNS, *columns_for(INPUTS), "jet_label"], variation="quick")
+    found, labels = jet_targets(jets), jets.columns["jet_label"]
+    is_b, is_qcd = (labels == data.classes.index(name) for name in ("Hbb", "QCD"))
+
+    assert min(is_b.sum(), is_qcd.sum()) > 10
+    for name in ("n_displaced", "displaced_share", "d0_third"):
+        target = found[:, JET_TARGETS.index(name)]
+        error = np.hypot(target[is_b].std() / is_b.sum() ** 0.5, target[is_qcd].std() / is_qcd.sum() ** 0.5)
+        assert target[is_b].mean() - target[is_qcd].mean() > 3 * error, name
+
+
 def test_what_is_unknown_is_not_asked_of_jets(table):
     names = [name for name in table.constituents if name not in TRACKS]
     bare = type(table)(table.columns, table.offsets, {name: table.constituents[name] for name in names})
@@ -109,17 +123,15 @@ def test_jets_without_substructure_are_refused_in_one_line(table):
     [(0.0, 0.0, 0), (0.9, 0.0, 0), (1.1, 1.1, 1), (0.0, -2.5, 2), (-3.0, 3.0, 3), (8.0, 0.0, 4), (-40.0, 10.0, 5)],
 )
 def test_displacements_are_significances_added_in_quadrature(d0, dz, expected):
-    names = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
     track = torch.tensor([[d0 * 0.01, 0.01, dz * 0.05, 0.05]])
 
-    assert displacements(track, names).tolist() == [expected]
+    assert displacements(track, TRACKS).tolist() == [expected]
 
 
 def test_what_has_no_track_is_not_asked_for_one():
-    names = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
     neutral, unknown = [0.0, 0.0, 0.0, 0.0], [torch.nan] * 4
 
-    assert displacements(torch.tensor([neutral, unknown]), names).tolist() == [NOT_ASKED, NOT_ASKED]
+    assert displacements(torch.tensor([neutral, unknown]), TRACKS).tolist() == [NOT_ASKED, NOT_ASKED]
 
 
 def test_displacements_stay_when_a_jet_is_turned(table):

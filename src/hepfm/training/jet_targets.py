@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.inputs import PT, constituent_inputs
+from hepfm.models.configuration import TRACKS
 from hepfm.models.mpm import JET_TARGETS, NOT_ASKED, SIGNIFICANCES
 from hepfm.schema import unknown_name
 from hepfm.table import JetTable
 
 _TAUS = ("jet_tau1", "jet_tau2", "jet_tau3", "jet_tau4")
-_TRACK = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
 _TYPES = ("part_isChargedHadron", "part_isPhoton", "part_isElectron", "part_isMuon")
 # Logarithms begin here: 1 GeV of mass, and a thousandth of an N-subjettiness.
 _LEAST_MASS, _LEAST_TAU = 1.0, 1e-3
@@ -78,7 +78,7 @@ def _composition(table: JetTable) -> tuple[NDArray[np.floating], ...]:
 
 def _displacement(table: JetTable) -> tuple[NDArray[np.floating], ...]:
     """How many tracks miss the collision, and by how much."""
-    (pt, d0, error), known = _by_jet(table, (PT, *_TRACK[:2]))
+    (pt, d0, error), known = _by_jet(table, (PT, *TRACKS[:2]))
     significance = abs(d0) / ak.where(error > 0, error, np.inf)
     share = ak.sum(pt * (significance > _DISPLACED), axis=1) / ak.sum(pt, axis=1)
     counts = (np.log1p(ak.sum(significance > edge, axis=1)) for edge in (_DISPLACED, _FAR))
@@ -100,7 +100,7 @@ def check_tracks(inputs: Sequence[str]) -> None:
     Raises:
         InputError: they lack an impact parameter or its error.
     """
-    if missing := [name for name in _TRACK if name not in inputs]:
+    if missing := [name for name in TRACKS if name not in inputs]:
         msg = f"mpm.targets has 'displacement', but the inputs have no {missing[0]}. Leave it out, or add that input."
         raise InputError(msg)
 
@@ -116,7 +116,7 @@ def displacements(constituents: torch.Tensor, inputs: Sequence[str]) -> torch.Te
         Classes of d0 and dz, each over its error, added in quadrature; `NOT_ASKED` where there is no track or it is
         unknown; shape (...).
     """
-    d0, d0_error, dz, dz_error = (constituents[..., list(inputs).index(name)] for name in _TRACK)
+    d0, d0_error, dz, dz_error = (constituents[..., list(inputs).index(name)] for name in TRACKS)
     significance = torch.hypot(d0 / d0_error, dz / dz_error)
     classes = torch.bucketize(significance, torch.tensor(SIGNIFICANCES))
     return torch.where((d0_error > 0) & (dz_error > 0), classes, NOT_ASKED)
