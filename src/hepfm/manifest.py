@@ -17,7 +17,7 @@ from hepfm.atomic import (
     names,
     open_file,
     open_files,
-    sync_folder,
+    sync,
     write_whole,
 )
 from hepfm.errors import CampaignError
@@ -99,7 +99,7 @@ def _appending(path: Path) -> Iterator[Callable[[bytes], None]]:
         msg = f"{path}: cannot record shards: {error.strerror}"
         raise CampaignError(msg) from error
     try:
-        sync_folder(path.parent)
+        sync(path.parent)
         yield add
     finally:
         os.close(descriptor)

@@ -81,12 +81,17 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(trained, campaign
     words = ["tokenizer", "train", tmp_path / "recipe.toml", "--data", campaign, "--out", tmp_path / "run"]
     command = [sys.executable, "-m", "hepfm.cli", *map(str, words)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob("run/checkpoint-*/trainer_state.json")):
+    while not list(tmp_path.glob("run/checkpoint-*/whole")):
         assert process.poll() is None, "the training ended before a checkpoint was seen"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "run" / "model.safetensors").exists()
+    # A kill a little later, while the next checkpoint is written.
+    torn = tmp_path / "run" / f"checkpoint-{N_STEPS}"
+    torn.mkdir(exist_ok=True)
+    (torn / "trainer_state.json").write_text("")
+    (torn / "whole").unlink(missing_ok=True)
 
     train_tokenizer(recipe(), hepfm.open(campaign), tmp_path / "run")
 

@@ -2,7 +2,7 @@
 
 recipe.toml, training.json      what was asked for; the data and the versions
 metrics.jsonl                   a JSON object for everything that was logged
-checkpoint-N/                   what a killed training goes on from
+checkpoint-N/                   what a killed training goes on from; the file "whole" in it is written last
 config.json, model.safetensors  the finished network
 """
 
@@ -22,7 +22,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
 from hepfm import __version__
-from hepfm.atomic import write_whole
+from hepfm.atomic import sync, write_whole
 from hepfm.errors import CampaignError
 from hepfm.networks.strict import quiet
 from hepfm.training.batches import Batch
@@ -30,7 +30,7 @@ from hepfm.training.best import BEST, BestWeights
 from hepfm.training.recipes import Optimisation, write_recipe
 from hepfm.training.stream import StepsFrom, Stream
 
-RECIPE, ORIGIN, METRICS = "recipe.toml", "training.json", "metrics.jsonl"
+RECIPE, ORIGIN, METRICS, WHOLE = "recipe.toml", "training.json", "metrics.jsonl", "whole"
 
 Evaluate = Callable[[PreTrainedModel], Mapping[str, float]]
 """Measures a network that is being trained; it is in evaluation mode."""
@@ -92,6 +92,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
         trainer = _StreamTrainer(training, _arguments(training.optimisation, out))
         trainer.remove_callback(PrinterCallback)
         best = _best_so_far(training, out)
+        trainer.add_callback(_MarkWhole)
         trainer.add_callback(_Log(trainer, training, out / METRICS, report, best))
         if tensorboard and is_leader():
             from torch.utils.tensorboard import SummaryWriter
@@ -142,8 +143,8 @@ def _best_so_far(training: Training, out: Path) -> BestWeights | None:
 
 
 def _last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint that is whole: the Trainer writes its state last."""
-    numbered = [(int(p.parent.name.split("-")[1]), p.parent) for p in out.glob("checkpoint-*/trainer_state.json")]
+    """The newest checkpoint that is whole."""
+    numbered = [(int(p.parent.name.split("-")[1]), p.parent) for p in out.glob(f"checkpoint-*/{WHOLE}")]
     return str(max(numbered)[1]) if numbered else None
 
 
@@ -233,6 +234,25 @@ class _StreamTrainer(Trainer):
     ) -> Any:  # noqa: ANN401
         output = model(**inputs)
         return (output.loss, output) if return_outputs else output.loss
+
+
+class _MarkWhole(TrainerCallback):
+    """Marks a checkpoint when its last byte is on the disk: a kill or a power cut may have left a part of one."""
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **more: Any,  # noqa: ANN401
+    ) -> None:
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.barrier()
+        if is_leader():
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            for path in folder.iterdir():
+                sync(path)
+            write_whole(folder / WHOLE, b"")
 
 
 class _Log(TrainerCallback):
