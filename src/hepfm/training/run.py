@@ -92,7 +92,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
         trainer = _StreamTrainer(training, _arguments(training.optimisation, out))
         trainer.remove_callback(PrinterCallback)
         best = _best_so_far(training, out)
-        trainer.add_callback(_MarkWhole)
+        trainer.add_callback(_MarkWhole(out))
         trainer.add_callback(_Log(trainer, training, out / METRICS, report, best))
         if tensorboard and is_leader():
             from torch.utils.tensorboard import SummaryWriter
@@ -239,6 +239,9 @@ class _StreamTrainer(Trainer):
 class _MarkWhole(TrainerCallback):
     """Marks a checkpoint when its last byte is on the disk: a kill or a power cut may have left a part of one."""
 
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
     def on_save(
         self,
         args: TrainingArguments,
@@ -249,7 +252,7 @@ class _MarkWhole(TrainerCallback):
         if distributed.is_available() and distributed.is_initialized():
             distributed.barrier()
         if is_leader():
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            folder = self._out / f"checkpoint-{state.global_step}"
             for path in folder.iterdir():
                 sync(path)
             write_whole(folder / WHOLE, b"")
