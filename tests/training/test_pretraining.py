@@ -59,7 +59,7 @@ def losses(out):
     ],
 )
 def test_each_objective_ends_with_a_backbone_that_automodel_loads(campaign, tmp_path, objective, kind, measured):
-    pretrain(recipe(objective, **{"backbone.kind": kind}), campaign, tmp_path)
+    pretrain(recipe(objective, **{"backbone.kind": kind}), [campaign], tmp_path)
     last = [entry for entry in read_metrics(tmp_path) if "validation_loss" in entry][-1]
     backbone = AutoModel.from_pretrained(tmp_path)
 
@@ -68,7 +68,7 @@ def test_each_objective_ends_with_a_backbone_that_automodel_loads(campaign, tmp_
     assert {f"validation_{name}" for name in measured | {"loss", "probe_accuracy"}} <= last.keys()
     assert all(np.isfinite(value) for value in last.values())
     assert backbone.features.standardise.width.std() > 0.01
-    assert json.loads((tmp_path / "training.json").read_text())["data"]["variations"] == list(VARIATIONS)
+    assert json.loads((tmp_path / "training.json").read_text())["data"]["sources"][0]["variations"] == list(VARIATIONS)
     assert read_recipe(PretrainingRecipe, tmp_path / "recipe.toml") == recipe(objective, **{"backbone.kind": kind})
 
 
@@ -76,32 +76,55 @@ def test_only_the_processes_that_are_named_enter(campaign):
     one, *others = campaign.processes
     wanted = campaign.read_table(["process"], process=one, variation=VARIATIONS, split="train")
     settings = {"data.processes": [one], "data.n_probe": 0}
-    training = prepare(recipe(**settings), campaign)
+    training = prepare(recipe(**settings), [campaign])
 
     assert others
     assert 0 < training.data["n_train"] <= wanted.n_jets
-    assert training.data["n_train"] < prepare(recipe(**{"data.n_probe": 0}), campaign).data["n_train"]
+    assert training.data["n_train"] < prepare(recipe(**{"data.n_probe": 0}), [campaign]).data["n_train"]
     with pytest.raises(InputError, match="another"):
-        prepare(recipe(**{"data.processes": ["another"]}), campaign)
+        prepare(recipe(**{"data.processes": ["another"]}), [campaign])
+
+
+def test_views_of_two_campaigns_are_no_views_of_one_event(campaign):
+    """The same campaign twice: twice the jets and pairs, each of them of one copy; no jet is found twice."""
+    changes = {"objective": "rs3l", "rs3l.pairs": "any", "data.n_probe": 0}
+    once, twice = (prepare(recipe(**changes), [campaign] * n) for n in (1, 2))
+
+    assert twice.data["n_train"] == 2 * once.data["n_train"]
+    assert twice.data["sources"] == 2 * once.data["sources"]
+    assert twice.stream.batches_an_epoch >= 2 * once.stream.batches_an_epoch
+
+
+def test_of_each_dataset_those_views_enter_that_it_has(campaign):
+    first, second = (
+        hepfm.open([file.path for file in campaign.files if file.variations == (name,)]) for name in VARIATIONS
+    )
+    both = prepare(recipe(**{"data.n_probe": 0}), [first, second])
+
+    assert both.data["n_train"] == prepare(recipe(**{"data.n_probe": 0}), [campaign]).data["n_train"]
+    with pytest.raises(InputError, match="unknown variation 'quik'"):
+        prepare(recipe(**{"data.variations": ["quick", "quik"]}), [first, second])
+    with pytest.raises(InputError, match="unknown variation 'quick-fsr-up'"):
+        prepare(recipe(**{"data.variations": ["quick-fsr-up"]}), [second, first])
 
 
 @pytest.mark.parametrize("kind", ["transformer", "edgeconv"])
 def test_a_pretraining_begins_with_the_weights_of_a_checkpoint(campaign, tmp_path, kind):
     first, second = tmp_path / "first", tmp_path / "second"
-    pretrain(recipe("rs3l", **{"backbone.kind": kind}), campaign, first)
+    pretrain(recipe("rs3l", **{"backbone.kind": kind}), [campaign], first)
     further = recipe("rs3l", **{"backbone.checkpoint": str(first)})
-    before, now = load_file(first / "model.safetensors"), prepare(further, campaign).model.backbone.state_dict()
+    before, now = load_file(first / "model.safetensors"), prepare(further, [campaign]).model.backbone.state_dict()
 
     assert before.keys() == now.keys()
     assert all(torch.equal(before[name], now[name]) for name in before)
-    pretrain(further, campaign, second)
+    pretrain(further, [campaign], second)
     after = load_file(second / "model.safetensors")
     assert any(not torch.equal(before[name], after[name]) for name in before)
     shutil.rmtree(first)
-    pretrain(recipe("rs3l", **{"backbone.kind": kind, "optimisation.seed": 2}), campaign, first)
+    pretrain(recipe("rs3l", **{"backbone.kind": kind, "optimisation.seed": 2}), [campaign], first)
     (second / "model.safetensors").unlink()
     with pytest.raises(CampaignError):
-        pretrain(further, campaign, second)
+        pretrain(further, [campaign], second)
 
 
 @pytest.fixture(scope="module", params=["none", "jet"])
@@ -119,7 +142,7 @@ def tokenizer(request, small_campaign, tmp_path_factory):
 @pytest.mark.parametrize("rotate", [True, False])
 def test_codes_of_a_tokenizer_are_found_better_than_by_guessing(campaign, tmp_path, tokenizer, rotate):
     changes = {"mpm.targets": ["codes"], "mpm.tokenizer": str(tokenizer), "data.rotate": rotate}
-    pretrain(recipe(**changes, **{"optimisation.n_steps": 30}), campaign, tmp_path)
+    pretrain(recipe(**changes, **{"optimisation.n_steps": 30}), [campaign], tmp_path)
     last = [entry for entry in read_metrics(tmp_path) if "validation_loss" in entry][-1]
 
     assert 1 < last["validation_perplexity"] < 16
@@ -130,8 +153,8 @@ def test_codes_of_a_tokenizer_are_found_better_than_by_guessing(campaign, tmp_pa
 def test_a_tokenizer_that_reads_more_than_the_network_cannot_go_with_turned_jets(campaign, tokenizer):
     changes = {"mpm.targets": ["codes"], "mpm.tokenizer": str(tokenizer), "backbone.inputs": ["part_pt", "part_energy"]}
     with pytest.raises(InputError, match="the tokenizer reads part_deta, the network does not"):
-        prepare(recipe(**changes), campaign)
-    assert prepare(recipe(**changes, **{"data.rotate": False}), campaign).stream[0]["hidden_codes"].max() < 16
+        prepare(recipe(**changes), [campaign])
+    assert prepare(recipe(**changes, **{"data.rotate": False}), [campaign]).stream[0]["hidden_codes"].max() < 16
 
 
 def test_labels_change_nothing_but_the_probe(campaign, tmp_path):
@@ -139,13 +162,13 @@ def test_labels_change_nothing_but_the_probe(campaign, tmp_path):
     shards = [tmp_path / f"{number}.h5" for number in range(len(campaign.files))]
     for file, copy in zip(campaign.files, shards, strict=True):
         shutil.copy(file.path, copy)
-    pretrain(recipe(), hepfm.open(shards), tmp_path / "true")
+    pretrain(recipe(), [hepfm.open(shards)], tmp_path / "true")
     for copy in shards:
         with h5py.File(copy, "r+") as file:
             for name in ("jet_label", "jet_flavour", "truth_pdg_id"):
                 values = file["jets"][name][()]
                 file["jets"][name][...] = (values + 1 + np.arange(len(values))) % 7
-    pretrain(recipe(), hepfm.open(shards), tmp_path / "false")
+    pretrain(recipe(), [hepfm.open(shards)], tmp_path / "false")
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("true", "false"))
 
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -155,12 +178,12 @@ def test_killed_pretraining_goes_on_with_the_same_loss_curve(small_campaign, cam
     steps = {"optimisation.n_steps": 80, "optimisation.save_every": 10, "optimisation.evaluate_every": 0}
     wanted = recipe(**steps, **{"backbone.dropout": 0.1, "data.forget": 0.1, "data.n_probe": 0})
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    pretrain(wanted, campaign, whole)
+    pretrain(wanted, [campaign], whole)
     code = (
         "import sys; from pathlib import Path; import hepfm\n"
         "from hepfm.training.pretraining import PretrainingRecipe, pretrain\n"
         "from hepfm.training.recipes import read_recipe\n"
-        "pretrain(read_recipe(PretrainingRecipe, Path(sys.argv[1])), hepfm.open(sys.argv[2]), Path(sys.argv[3]))"
+        "pretrain(read_recipe(PretrainingRecipe, Path(sys.argv[1])), [hepfm.open(sys.argv[2])], Path(sys.argv[3]))"
     )
     arguments = [str(whole / "recipe.toml"), str(small_campaign[1]), str(killed)]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -171,7 +194,7 @@ def test_killed_pretraining_goes_on_with_the_same_loss_curve(small_campaign, cam
     assert process.wait() == -signal.SIGKILL
     before = losses(killed)
     assert max(before) < 80
-    pretrain(wanted, campaign, killed)
+    pretrain(wanted, [campaign], killed)
 
     assert losses(killed) == losses(whole)
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, killed))
@@ -185,7 +208,7 @@ def test_two_processes_train_as_one_does(small_campaign, tmp_path):
         'objective = "rs3l"\n[data]\nrotate = false\nn_constituents = 40\nn_probe = 0\n'
         "[optimisation]\nn_steps = 10\nbatch_size = 8\nsave_every = 10\nlearning_rate = 1e-4\n"
     )
-    pretrain(read_recipe(PretrainingRecipe, path), hepfm.open(small_campaign[1]), tmp_path / "one")
+    pretrain(read_recipe(PretrainingRecipe, path), [hepfm.open(small_campaign[1])], tmp_path / "one")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = ["-m", "hepfm.cli", "pretrain", str(path), "--data", str(small_campaign[1]), "--out"]
     done = subprocess.run(
@@ -203,24 +226,24 @@ def test_two_processes_train_as_one_does(small_campaign, tmp_path):
 
 
 def test_a_finished_run_is_left_as_it_is(campaign, tmp_path):
-    pretrain(recipe(), campaign, tmp_path)
+    pretrain(recipe(), [campaign], tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    pretrain(recipe(), campaign, tmp_path)
+    pretrain(recipe(), [campaign], tmp_path)
 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_other_data_or_another_recipe_is_refused(campaign, tmp_path):
-    pretrain(recipe(), campaign, tmp_path)
+    pretrain(recipe(), [campaign], tmp_path)
     with pytest.raises(CampaignError, match="holds a training with other recipe"):
-        pretrain(recipe(**{"optimisation.learning_rate": 2e-3}), campaign, tmp_path)
+        pretrain(recipe(**{"optimisation.learning_rate": 2e-3}), [campaign], tmp_path)
     fewer = hepfm.open([file.path for file in campaign.files[:-1]])
     with pytest.raises(CampaignError, match="holds a training with other data"):
-        pretrain(recipe(), fewer, tmp_path)
+        pretrain(recipe(), [fewer], tmp_path)
 
 
 def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
-    training = prepare(recipe("mpm+rs3l"), campaign)
+    training = prepare(recipe("mpm+rs3l"), [campaign])
     training.model.eval()
     with torch.no_grad():
         assert training.evaluate(training.model) == training.evaluate(training.model)
@@ -242,7 +265,7 @@ def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
 )
 def test_recipes_that_do_not_work_are_one_clear_line(campaign, changes, message):
     with pytest.raises(InputError, match=message) as caught:
-        prepare(recipe(**changes), campaign)
+        prepare(recipe(**changes), [campaign])
     assert "\n" not in str(caught.value)
 
 

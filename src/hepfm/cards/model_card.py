@@ -96,8 +96,7 @@ class _Run:
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        data = self.training["data"]
-        return list(data.get("sources") or [data])
+        return list(self.training["data"]["sources"])
 
     @property
     def base(self) -> str | None:

@@ -23,12 +23,17 @@ _PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
         "hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass.root --tokenizer runs/kmeans --steps 1000",
         "hepfm-data pretrain recipes/mpm-tiny.toml --data my_jets.root --checkpoint hepfm/mpm-tiny --steps 1000",
         "hepfm-data pretrain recipes/mpm-base.toml --data hepfm/resim-jets --push me/mpm-base",
+        "hepfm-data pretrain recipes/mpm-rs3l-tiny.toml --data jetclass-jets --data resim-jets",
         "torchrun --nproc-per-node 4 -m hepfm.cli pretrain recipes/mpm-base.toml --data hepfm/resim-jets",
     )
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option(
-    "--data", default="resim-jets", show_default=True, help="Whatever hepfm.open opens, or a pattern of files."
+    "--data",
+    multiple=True,
+    default=["resim-jets"],
+    show_default=True,
+    help="Whatever hepfm.open opens, or a pattern of files. May be given several times.",
 )
 @columns_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
@@ -46,7 +51,7 @@ _PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
 @json_option
 def pretrain(
     recipe: Path,
-    data: str,
+    data: tuple[str, ...],
     columns: str | None,
     out: Path | None,
     variations: tuple[str, ...] | None,
@@ -85,7 +90,7 @@ def pretrain(
     with terminal.conversion_bar() as report:
         pre_train(
             wanted,
-            open_source(data, columns),
+            [open_source(name, columns) for name in data],
             folder,
             report=lambda step, n_steps, values: report(f"loss {values.get('loss', float('nan')):.3f}", step, n_steps),
             tensorboard=tensorboard,

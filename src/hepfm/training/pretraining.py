@@ -37,6 +37,9 @@ LABEL = "jet_label"
 
 _N_NORMALISATION = 20_000
 
+# Between numbers of events of different datasets.
+_APART = 2**48
+
 
 @dataclass(frozen=True)
 class BackboneRecipe:
@@ -85,14 +88,16 @@ class DataRecipe:
     """Which jets a network learns from, and how they are changed.
 
     Attributes:
-        variations: views that enter; empty for all that there are. RS3L takes the first one for the nominal one.
+        variations: views that enter, of each dataset those that it has; empty for all that there are. RS3L takes the
+            first one for the nominal one.
         processes: hard processes whose jets enter; empty for all that there are.
         n_constituents: of longer jets those of highest transverse momentum are kept.
-        n_jets: the first so many of the training split; 0 for all.
+        n_jets: the first so many of the training split of each dataset; 0 for all.
         rotate: whether jets are turned and mirrored about their axis.
         forget: share of the jets whose tracks are unknown, and of those whose particle types are.
-        n_validation: jets of the validation split that evaluations use.
-        n_probe: labelled jets that the linear probe is fitted to in each evaluation; 0 for no probe.
+        n_validation: jets of the validation split, of each dataset, that evaluations use.
+        n_probe: labelled jets of the first dataset that the linear probe is fitted to in each evaluation; 0 for no
+            probe.
     """
 
     variations: tuple[str, ...] = ()
@@ -123,7 +128,7 @@ class PretrainingRecipe:
 
 def pretrain(
     recipe: PretrainingRecipe,
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     out: Path,
     *,
     report: Report | None = None,
@@ -135,7 +140,8 @@ def pretrain(
 
     Args:
         recipe: what to do.
-        dataset: jets, as `hepfm.open` gives them.
+        datasets: jets, as `hepfm.open` gives them, of one or more campaigns. Batches mix them, each in proportion to
+            its number of jets; views of two campaigns are never taken for views of one event.
         out: folder of the run. When it is finished it holds the backbone, which `AutoModel` loads.
         report: told how it proceeds.
         tensorboard: whether to write its files, too.
@@ -144,11 +150,11 @@ def pretrain(
         InputError: the recipe does not go with the data.
         CampaignError: the folder holds another training.
     """
-    training = prepare(recipe, dataset)
+    training = prepare(recipe, datasets)
     train(training, out, report=report, tensorboard=tensorboard)
 
 
-def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
+def prepare(recipe: PretrainingRecipe, datasets: Sequence[Dataset]) -> Training:
     """Read the data and make the network of a pre-training; see `pretrain`.
 
     Raises:
@@ -161,8 +167,12 @@ def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
         msg = f"objective {recipe.objective!r} needs backbone.kind 'transformer', got {got}"
         raise InputError(msg)
     codes = _Codes(recipe, backbone.config.inputs)
-    jets = [_Jets(recipe, dataset, split, backbone, codes) for split in ("train", "validation")]
-    origin = {**describe_data(dataset), "n_train": len(jets[0].lengths), "tokenizer": codes.digest}
+    jets = [_Jets(recipe, datasets, split, backbone, codes) for split in ("train", "validation")]
+    origin: dict[str, Any] = {
+        "sources": [describe_data(dataset) for dataset in datasets],
+        "n_train": len(jets[0].lengths),
+        "tokenizer": codes.digest,
+    }
     if recipe.backbone.checkpoint:
         origin["checkpoint"] = _digest(backbone)
     else:
@@ -178,7 +188,7 @@ def prepare(recipe: PretrainingRecipe, dataset: Dataset) -> Training:
         rank=rank,
         n_ranks=n_ranks,
     )
-    probe = _probe(recipe, dataset, backbone) if recipe.data.n_probe and rank == 0 else None
+    probe = _probe(recipe, datasets[0], backbone) if recipe.data.n_probe and rank == 0 else None
     return Training(
         model=model,
         stream=stream,
@@ -251,17 +261,21 @@ class _Jets:
     """The jets of a split, how long they are, and what makes batches of them."""
 
     def __init__(
-        self, recipe: PretrainingRecipe, dataset: Dataset, split: str, backbone: Backbone, codes: _Codes
+        self, recipe: PretrainingRecipe, datasets: Sequence[Dataset], split: str, backbone: Backbone, codes: _Codes
     ) -> None:
         inputs, data = backbone.config.inputs, recipe.data
         views = Views(data.rotate, data.forget)
-        variations = data.variations or dataset.variations
+        variations = data.variations or tuple(dict.fromkeys(name for d in datasets for name in d.variations))
         in_pairs = "rs3l" in recipe.objective
         n_jets = data.n_jets if split == "train" else data.n_validation
         whole = "mpm" in recipe.objective and "jet" in recipe.mpm.targets
         columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns, *(COLUMNS if whole else ()))))
-        jets_of: Selection = {"variation": variations or None, "process": data.processes or None}
-        table = _read(dataset, columns, split, jets_of, n_jets, with_identity=in_pairs)
+        table = JetTable.concatenate(
+            [
+                _read(dataset, columns, split, jets_of, n_jets, identity=number if in_pairs else None)
+                for number, (dataset, jets_of) in enumerate(zip(datasets, _jets_of(datasets, data), strict=True))
+            ]
+        )
         further = codes.of(table)
         if whole:
             table = replace(table, columns=table.columns | {"jet": jet_targets(table)})
@@ -297,13 +311,17 @@ def _read(
     jets_of: Selection,
     n_jets: int,
     *,
-    with_identity: bool = False,
+    identity: int | None = None,
     label: str | None = None,
 ) -> JetTable:
-    """Read a split; of data without event numbers the rows are split instead."""
+    """Read a split; of data without event numbers the rows are split instead.
+
+    With an `identity`, the number of the dataset, there are the columns by which views find each other; events of
+    different datasets have different numbers then.
+    """
     wanted = [name for name in columns if name in dataset.columns]
     wanted += [label] if label else []
-    if with_identity:
+    if identity is not None:
         wanted += ["event_id", "jet_index", "variation"]
     if "event_id" in dataset.columns or any(file.split is not None for file in dataset.files):
         of_split: Selection = {**jets_of, "split": split}
@@ -316,7 +334,28 @@ def _read(
     if not table.n_jets:
         msg = f"{dataset.name}: has no jets of two or more constituents in its {split} split"
         raise InputError(msg)
-    return table.slice(0, min(n_jets, table.n_jets)) if n_jets and not with_identity else _events(table, n_jets)
+    if identity is None:
+        return table.slice(0, min(n_jets, table.n_jets)) if n_jets else table
+    table = _events(table, n_jets)
+    events = table.columns["event_id"].astype(np.int64) + identity * _APART
+    return replace(table, columns=table.columns | {"event_id": events})
+
+
+def _jets_of(datasets: Sequence[Dataset], data: DataRecipe) -> list[Selection]:
+    """Which jets of each dataset enter: of the views and processes that are asked for, those that it has.
+
+    Names that no dataset has stay, as do all of them where it has none: reading says what is wrong.
+    """
+    known = {name for dataset in datasets for name in (*dataset.variations, *dataset.processes)}
+    found: list[Selection] = []
+    for dataset in datasets:
+        lacking = known.difference(dataset.variations, dataset.processes)
+        variations, processes = (
+            tuple(name for name in asked if name not in lacking) or asked or None
+            for asked in (data.variations, data.processes)
+        )
+        found.append({"variation": variations, "process": processes})
+    return found
 
 
 def _events(table: JetTable, n_jets: int) -> JetTable:
@@ -353,10 +392,8 @@ def _probe(recipe: PretrainingRecipe, dataset: Dataset, backbone: Backbone) -> P
     if LABEL not in dataset.columns:
         return None
     data, inputs = recipe.data, backbone.config.inputs
-    jets_of: Selection = {
-        "variation": (data.variations or dataset.variations)[:1] or None,
-        "process": data.processes or None,
-    }
+    jets_of = _jets_of([dataset], data)[0]
+    jets_of["variation"] = (data.variations or dataset.variations)[:1] or None
     found = []
     for split, n_jets in (("train", data.n_probe), ("validation", data.n_validation)):
         table = _read(dataset, columns_for(inputs), split, jets_of, 0, label=LABEL)
