@@ -8,6 +8,7 @@ from toy_jets import tiny_backbone, toys, write_toys
 
 import hepfm
 from hepfm import cli
+from hepfm.cards.run_figures import write_study_figures
 from hepfm.errors import InputError
 from hepfm.models import AutoModel
 from hepfm.training import study as module
@@ -131,15 +132,30 @@ def test_views_of_the_test_jets_are_compared(wanted, tmp_path):
     )
     views = ("nominal", "again", "wide")
     study = replace(wanted, data=str(data), labels=(200,), n_seeds=1, modes=("full",), n_epochs=4, variations=views)
-    ((row,), test) = (run_study(study, tmp_path / "out")[name] for name in ("rows", "test"))
-    assert row["wasserstein_again"]["mean"] == 0
+    result = run_study(study, tmp_path / "out")
+    (row,), (histogram,), test = (result[name] for name in ("rows", "histograms", "test"))
+    assert row["wasserstein_again"]["mean"] == row["by_chance_again"]["mean"] == 0
     assert row["wasserstein_wide"]["mean"] > 0.02
+    assert row["by_chance_wide"]["mean"] < row["wasserstein_wide"]["mean"]
+    evaluation = json.loads((tmp_path / "out" / "runs" / "backbone-full-200-s1" / "evaluation.json").read_text())
+    assert histogram["counts"] == evaluation["robustness"]["histograms"]["counts"]
+    assert write_study_figures(tmp_path / "out", result) == ()
+    assert (tmp_path / "out" / "scores.png").stat().st_size > 10_000
     assert row["auc"]["mean"] > 0.6
     assert test["split"] == "test"
     every = run_study(replace(study, split="all", data=str(data), n_test=10**6), tmp_path / "out")
     assert every["test"]["split"] == "all"
     evaluation = json.loads((tmp_path / "out" / "runs" / "backbone-full-200-s1" / "evaluation.json").read_text())
     assert evaluation["n_jets"] == 400
+
+
+def test_histograms_of_all_seeds_are_added():
+    def of(counts):
+        return {"robustness": {"histograms": {"edges": [0.0, 0.5, 1.0], "counts": {"nominal": {"QCD": counts}}}}}
+
+    (found,) = module._histograms(list(zip(_two_runs(), (of([1, 2]), of([30, 40])), strict=True)))
+    assert found["counts"] == {"nominal": {"QCD": [31, 42]}}
+    assert (found["network"], found["mode"]) == ("a", "full")
 
 
 def test_a_mean_is_not_taken_of_the_lucky_runs_only():

@@ -150,29 +150,71 @@ def draw_scores(evaluation: Mapping[str, Any]) -> "Figure":
         msg = "the evaluation is of one variation: there is nothing to compare. Evaluate on data with several views."
         raise InputError(msg)
     robustness = evaluation["robustness"]
-    counts, edges = robustness["histograms"]["counts"], np.array(robustness["histograms"]["edges"])
-    nominal = robustness["nominal"]
-    total = {name: sum(counts[nominal][name]) for name in evaluation["classes"]}
-    drawn = [n for n in total if total[n]][:_MOST_PANELS]
-    n_columns = min(len(drawn), _N_COLUMNS)
-    n_rows = math.ceil(len(drawn) / n_columns)
+    by_variation, edges = robustness["histograms"]["counts"], np.array(robustness["histograms"]["edges"])
+    total = {name: sum(by_variation[robustness["nominal"]][name]) for name in evaluation["classes"]}
+    drawn = [name for name in total if total[name]][:_MOST_PANELS]
+    what = "score of" if len(evaluation["classes"]) > 1 else "predicted"
+    panels = [(name, f"{what} {name}", _counts_of(name, by_variation)) for name in drawn]
     with _style() as make_figure:
-        figure = make_figure(figsize=(0.4 + 3.0 * n_columns, 0.6 + 3.4 * n_rows), layout="constrained")
-        grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=[2.4, 1] * n_rows)
-        for number, name in enumerate(drawn):
-            row, column = divmod(number, n_columns)
-            main = figure.add_subplot(grid[2 * row, column])
-            ratio = figure.add_subplot(grid[2 * row + 1, column], sharex=main)
-            _draw_class(main, ratio, {v: np.array(c[name], float) for v, c in counts.items()}, edges)
-            main.set_title(name, loc="left", fontweight="bold")
-            main.tick_params(labelbottom=False)
-            ratio.set_xlabel(f"score of {name}" if len(evaluation["classes"]) > 1 else f"predicted {name}")
-            if not column:
-                main.set_ylabel("density")
-                ratio.set_ylabel(f"to {nominal}", fontsize=10)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
-        return figure
+        return _draw_views(make_figure, panels, edges, min(len(drawn), _N_COLUMNS))
+
+
+def draw_study_scores(study: Mapping[str, Any]) -> "Figure":
+    """Draw the scores of each kind of tagger under each variation: a row a class, a column a network and mode.
+
+    Of several numbers of labels the largest is drawn. Counts are those of all seeds together, so that bars, which take
+    views and seeds for independent, are too short.
+
+    Args:
+        study: what `hepfm-data study labels` writes; `histograms` is not empty.
+
+    Raises:
+        HepfmError: a part of the `plots` extra is not installed.
+    """
+    most = max(found["n_labels"] for found in study["histograms"])
+    kinds = [found for found in study["histograms"] if found["n_labels"] == most][:_N_COLUMNS]
+    classes = list(next(iter(kinds[0]["counts"].values())))[: _MOST_PANELS // 2]
+    panels = [
+        (_kind(found), f"score of {name}", _counts_of(name, found["counts"])) for name in classes for found in kinds
+    ]
+    with _style() as make_figure:
+        return _draw_views(make_figure, panels, np.array(kinds[0]["edges"]), len(kinds))
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """What a study's tagger is called."""
+    return f"{row['network']}, {row['mode']}".removeprefix(", ")
+
+
+def _counts_of(name: str, by_variation: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    """The histogram of one class under each variation."""
+    return {variation: np.array(by_class[name], float) for variation, by_class in by_variation.items()}
+
+
+def _draw_views(
+    make_figure: "type[Figure]",
+    panels: Sequence[tuple[str, str, Mapping[str, NDArray[np.float64]]]],
+    edges: NDArray[np.float64],
+    n_columns: int,
+) -> "Figure":
+    """Draw panels: their titles, what is on their axis, and counts by variation, the nominal one first."""
+    n_rows = math.ceil(len(panels) / n_columns)
+    figure = make_figure(figsize=(0.4 + 3.0 * n_columns, 0.6 + 3.4 * n_rows), layout="constrained")
+    grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=[2.4, 1] * n_rows)
+    for number, (title, axis, counts) in enumerate(panels):
+        row, column = divmod(number, n_columns)
+        main = figure.add_subplot(grid[2 * row, column])
+        ratio = figure.add_subplot(grid[2 * row + 1, column], sharex=main)
+        _draw_class(main, ratio, counts, edges)
+        main.set_title(title, loc="left", fontweight="bold")
+        main.tick_params(labelbottom=False)
+        ratio.set_xlabel(axis)
+        if not column:
+            main.set_ylabel("density")
+            ratio.set_ylabel(f"to {next(iter(counts))}", fontsize=10)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
+    return figure
 
 
 def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: Any) -> None:  # noqa: ANN401
@@ -260,7 +302,7 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
     x_name = "signal_fraction" if len({row["signal_fraction"] for row in rows}) > 1 else "n_labels"
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        lines.setdefault(f"{row['network']}, {row['mode']}".removeprefix(", "), []).append(row)
+        lines.setdefault(_kind(row), []).append(row)
     with _style() as make_figure:
         figure = make_figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.add_subplot()

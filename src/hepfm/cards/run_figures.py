@@ -43,17 +43,25 @@ def write_training_figure(folder: Path) -> tuple[str, ...]:
     return _write_figures(folder, {"training.png": _training_figure(folder)})
 
 
-def write_study_figure(folder: Path, study: Mapping[str, Any], measure: str = "") -> tuple[str, ...]:
-    """Draw study.png; see `draw_study`. By default accuracy, or the area under the ROC curve where there is none.
+def write_study_figures(folder: Path, study: Mapping[str, Any], measure: str = "") -> tuple[str, ...]:
+    """Draw study.png and, where views were compared, scores.png; see `draw_study` and `draw_study_scores`.
+
+    By default study.png shows accuracy, or the area under the ROC curve where there is none.
 
     Raises:
         InputError: no such measure.
         StorageError: the file cannot be written.
     """
-    from hepfm.cards.model_figures import draw_study
+    from hepfm.cards.model_figures import draw_study, draw_study_scores
 
     shown = measure or ("accuracy" if any("accuracy" in row for row in study["rows"]) else "auc")
-    return _write_figures(folder, {"study.png": lambda: draw_study(study, shown)})
+    return _write_figures(
+        folder,
+        {
+            "study.png": lambda: draw_study(study, shown),
+            "scores.png": (lambda: draw_study_scores(study)) if study["histograms"] else None,
+        },
+    )
 
 
 def write_map(

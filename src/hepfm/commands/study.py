@@ -85,16 +85,17 @@ def labels(out: Path, measure: str, as_json: bool, **settings: Any) -> None:  # 
     """How many labels do the pre-trained networks CHECKPOINTS save?
 
     Trains taggers from scratch, on frozen and on trained backbones, with few and many labels. Writes study.md,
-    study.json and study.png. Running the same command again trains only what is missing.
+    study.json, study.png and, of several views, scores.png. Running the same command again trains only what is
+    missing.
     """
     from hepfm import terminal
-    from hepfm.cards.run_figures import write_study_figure
+    from hepfm.cards.run_figures import write_study_figures
     from hepfm.training.study import Study, run_study, study_table
 
     wanted = Study(**{name: value for name, value in settings.items() if value is not None})
     with terminal.conversion_bar() as report:
         result = run_study(wanted, out, report=report)
-    for note in write_study_figure(out, result, measure):
+    for note in write_study_figures(out, result, measure):
         click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(result) if as_json else study_table(result).rstrip())
 

@@ -163,8 +163,9 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
         report: told which training runs.
 
     Returns:
-        What `study.json` holds: the study, and `rows`: network, mode, number of labels and signal fraction, with
-        mean, spread (standard deviation over seeds) and values of each measure.
+        What `study.json` holds: the study; `rows`: network, mode, number of labels and signal fraction, with mean,
+        spread (standard deviation over seeds) and values of each measure; and where views are compared `histograms`:
+        network, mode, number of labels, and by variation and true class the counts of scores, of all seeds together.
 
     Raises:
         InputError: no such checkpoint, data or class, or fewer jets than labels wanted.
@@ -196,7 +197,12 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
             finetune(run.recipe, folder, jets=jets)
             evaluation = test.evaluate(folder)
         found.append((run, evaluation))
-        result = {"study": asdict(study), "test": test.described, "rows": list(_rows(found))}
+        result = {
+            "study": asdict(study),
+            "test": test.described,
+            "rows": list(_rows(found)),
+            "histograms": list(_histograms(found)),
+        }
         write_whole(out / STUDY, (json.dumps(result, indent=1) + "\n").encode())
         write_whole(out / TABLE, study_table(result).encode())
     if report is not None:
@@ -262,13 +268,38 @@ def _finished(
     return evaluation if same else None
 
 
-def _rows(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+def _groups(found: Sequence[tuple[Run, dict[str, Any]]]) -> dict[tuple[str, str, int, float], list[dict[str, Any]]]:
+    """The evaluations of all seeds, by network, mode, number of labels and signal fraction."""
     groups: dict[tuple[str, str, int, float], list[dict[str, Any]]] = {}
     for run, evaluation in found:
         labels = run.recipe.labels
         key = run.network, run.recipe.mode, labels.n_jets, labels.signal_fraction
         groups.setdefault(key, []).append(evaluation)
-    for (network, mode, n_labels, fraction), evaluations in groups.items():
+    return groups
+
+
+def _histograms(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for (network, mode, n_labels, _), evaluations in _groups(found).items():
+        if "robustness" not in evaluations[0]:
+            continue
+        histograms = [evaluation["robustness"]["histograms"] for evaluation in evaluations]
+        counts = {
+            variation: {
+                name: np.sum([h["counts"][variation][name] for h in histograms], axis=0).tolist() for name in by_class
+            }
+            for variation, by_class in histograms[0]["counts"].items()
+        }
+        yield {
+            "network": network,
+            "mode": mode,
+            "n_labels": n_labels,
+            "edges": histograms[0]["edges"],
+            "counts": counts,
+        }
+
+
+def _rows(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for (network, mode, n_labels, fraction), evaluations in _groups(found).items():
         row: dict[str, Any] = {
             "network": network,
             "mode": mode,
@@ -294,12 +325,15 @@ def _measures(evaluation: dict[str, Any]) -> dict[str, Any]:
     }
     found |= {f"rejection_at_{efficiency:g}": _rejection(evaluation, efficiency) for efficiency in EFFICIENCIES}
     views = evaluation.get("robustness", {}).get("variations", {})
-    return found | {f"wasserstein_{name}": _distance(by_class) for name, by_class in views.items()}
+    for name, by_class in views.items():
+        found[f"wasserstein_{name}"] = _distance(by_class, "value")
+        found[f"by_chance_{name}"] = _distance(by_class, "by_chance")
+    return found
 
 
-def _distance(by_class: dict[str, Any]) -> float | None:
+def _distance(by_class: dict[str, Any], which: str) -> float | None:
     """Mean over the true classes of how far scores move between the nominal and another variation."""
-    moves = [distances["wasserstein"]["value"] for distances in by_class.values() if distances is not None]
+    moves = [distances["wasserstein"][which] for distances in by_class.values() if distances is not None]
     return float(np.mean(moves)) if moves and None not in moves else None
 
 
