@@ -45,7 +45,9 @@ def bundle(run: Path, name: str) -> Path:
     text = json.dumps({**config, "dtype": "float32"}, indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
     write_model_card(run, repo=OWNER + name)
-    for file in (run / "README.md", *run.glob("training.png")):
+    for old in folder.glob("*.png"):
+        old.unlink()
+    for file in (run / "README.md", *run.glob("*.png")):
         shutil.copy(file, folder / file.name)
     return folder
 

@@ -152,11 +152,16 @@ def test_a_pre_trained_backbone_has_a_card_whose_code_runs(tmp_path, monkeypatch
     """A run's folder as every training leaves it."""
     folder = tiny_backbone(tmp_path / "backbone")
     (folder / "recipe.toml").write_text('[backbone]\nkind = "transformer"\n')
-    data = {"name": "resim-jets", "n_jets": 100, "digest": "0" * 64, "n_train": 80}
+    sources = [{"name": name, "n_jets": 100, "digest": 64 * str(n)} for n, name in enumerate(("resim-jets", "more"))]
+    data = {"sources": sources, "n_train": 80}
     (folder / "training.json").write_text(json.dumps({"data": data, "versions": {"hepfm": "0.1.0"}}))
     logged = [{"step": 10, "loss": 3.0}, {"step": 10, "validation_probe_accuracy": 0.25}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in logged) + '{"step": 2')
+    assert "map.png" not in write_model_card(folder).path.read_text()
+    (folder / "map.png").write_bytes(b"")
     text = write_model_card(folder).path.read_text()
+    assert "](map.png)" in text
+    assert all(f"| `{source['name']}` | 100 | `{source['digest']}` |" in text for source in sources)
     assert "pre-trained without labels" in text
     assert "| probe accuracy | 0.25 |" in text
     (code,) = blocks(text, "python")

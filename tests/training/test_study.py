@@ -1,5 +1,8 @@
 import json
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from toy_jets import tiny_backbone, toys, write_toys
 import hepfm
 from hepfm import cli
 from hepfm.cards.run_figures import write_study_figures
+from hepfm.cards.studies import study_sections
 from hepfm.errors import InputError
 from hepfm.models import AutoModel
 from hepfm.training import study as module
@@ -187,6 +191,28 @@ def test_one_command_runs_the_study_and_draws_it(backbone, data, tmp_path):
     done = CliRunner().invoke(cli.cli, list(map(str, words)), catch_exceptions=False)
     assert "| backbone | full | 20 |" in done.stdout
     assert (tmp_path / "study.png").stat().st_size > 10_000
+
+
+def test_the_card_of_a_network_has_its_studies(finished, tmp_path):
+    """Pictures lie beside the card, and the command of the card is the study's."""
+    folder, result = finished
+    for name in ("study.json", "study.md"):
+        (tmp_path / "studies" / "few-labels").mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, tmp_path / "studies" / "few-labels" / name)
+    write_study_figures(tmp_path / "studies" / "few-labels", result)
+    (section,) = study_sections(tmp_path)
+
+    assert section.startswith("### Few labels")
+    assert study_table(result) in section
+    assert (tmp_path / re.findall(r"!\[.*\]\((.*)\)", section)[0]).stat().st_size > 10_000
+    (command,) = re.findall("^hepfm-data study labels (.*)$", section, re.MULTILINE)
+    asked = cli.cli.commands["study"].commands["labels"].make_context("labels", command.split()).params
+    study = {name: value for name, value in asked.items() if value and name in result["study"]}
+    said = {name: value for name, value in json.loads(json.dumps(result["study"])).items() if value}
+    assert json.loads(json.dumps(study)) | {"patience": 10} == said | {
+        "checkpoints": [Path(name).name for name in said["checkpoints"]],
+        "data": Path(said["data"]).name,
+    }
 
 
 @pytest.mark.parametrize(

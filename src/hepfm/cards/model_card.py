@@ -15,12 +15,13 @@ from hepfm import __version__
 from hepfm.atomic import write_whole
 from hepfm.cards.run_figures import write_evaluation_figures, write_training_figure
 from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
+from hepfm.cards.studies import is_published, shown_name, study_sections
 from hepfm.errors import InputError
-from hepfm.hub import is_repo_id
 
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
 _MOST_CLASSES = 20
+_MAP_TEXT = "Test jets in the plane in which the network, which never saw a label, spreads them most; dots: medians"
 _PATHS = re.compile(r'"([^"\n]*/[^"\n]*)"')
 
 _OBJECTIVES = {
@@ -66,7 +67,8 @@ def write_model_card(folder: Path, *, repo: str | None = None, license: str = LI
     """Write README.md, and the figures that it shows, into the folder of a finished run.
 
     Args:
-        folder: with config.json, recipe.toml and training.json.
+        folder: with config.json, recipe.toml and training.json. What else it holds goes into the card, too:
+            evaluation.json, map.png of `study map --out FOLDER`, and studies, `study labels --out FOLDER/studies/NAME`.
         repo: OWNER/NAME that the examples load; by default the folder's name.
         license: of the weights, by the Hub's name.
 
@@ -126,7 +128,7 @@ def _card(run: _Run, folder: Path, repo: str, license_name: str) -> str:
     sections = {
         "": f"# {title}\n\n{_introduction(run)}",
         "Use": _use(run, folder, repo),
-        "What it is worth": _merit(run, folder),
+        "What it is worth": "\n".join(text for text in (_merit(run, folder), *study_sections(folder)) if text),
         "Data": _data(run),
         "Training": _training(run, folder),
         "Limits": _LIMITS,
@@ -143,9 +145,9 @@ def _front_matter(run: _Run, title: str, license_name: str) -> str:
         "license": license_name,
         "tags": ["physics", "high-energy-physics", "jets", "hepfm", str(run.config.get("model_type", ""))],
     }
-    if datasets := [source["name"] for source in run.sources if _is_published(source["name"])]:
+    if datasets := [source["name"] for source in run.sources if is_published(source["name"])]:
         known["datasets"] = datasets
-    if run.base is not None and _is_published(run.base):
+    if run.base is not None and is_published(run.base):
         known["base_model"] = run.base
     if run.evaluation is not None and run.evaluation.get("accuracy"):
         known["metrics"] = ["accuracy", "roc_auc"]
@@ -153,7 +155,7 @@ def _front_matter(run: _Run, title: str, license_name: str) -> str:
         values = {"accuracy": run.evaluation["accuracy"]["value"], "roc_auc": run.evaluation["auc"]}
         result = {
             "task": {"type": "other", "name": "jet classification"},
-            "dataset": {"type": data if _is_published(data) else _shown(data), "name": _shown(data)},
+            "dataset": {"type": data if is_published(data) else shown_name(data), "name": shown_name(data)},
             "metrics": [{"type": name, "value": value} for name, value in values.items() if value is not None],
         }
         known["model-index"] = [{"name": title, "results": [result]}]
@@ -170,9 +172,9 @@ def _introduction(run: _Run) -> str:
         return f"A backbone for jets, pre-trained without labels{way}.\n\n{reads}"
     made = {
         "scratch": "trained from new weights",
-        "linear": f"one layer on the frozen backbone `{_shown(str(run.base))}`",
-        "frozen": f"a head on the frozen backbone `{_shown(str(run.base))}`",
-        "full": f"fine-tuned from the backbone `{_shown(str(run.base))}`",
+        "linear": f"one layer on the frozen backbone `{shown_name(str(run.base))}`",
+        "frozen": f"a head on the frozen backbone `{shown_name(str(run.base))}`",
+        "full": f"fine-tuned from the backbone `{shown_name(str(run.base))}`",
     }.get(str(how.get("mode")), "fine-tuned")
     if how.get("task") == "regression":
         return f"Predicts `{how['labels']['column']}` of jets; {made}. {reads}"
@@ -185,7 +187,7 @@ def _introduction(run: _Run) -> str:
 
 def _use(run: _Run, folder: Path, repo: str) -> str:
     # The folder may lie elsewhere tomorrow: the example is run from the one above it.
-    name = repo if _is_published(repo) else folder.name
+    name = repo if is_published(repo) else folder.name
     given = {"n_constituents": 128, **run.config.get("finetuning", {})}
     kind = "AutoModelForSequenceClassification" if run.is_tagger else "AutoModel"
     command = ""
@@ -231,12 +233,12 @@ with torch.inference_mode():
 def _merit(run: _Run, folder: Path) -> str:
     found = run.evaluation
     if found is None:
-        return _last_validation(folder)
+        picture = f"\n![{_MAP_TEXT}](map.png)\n\n*{_MAP_TEXT}.*\n" if (folder / "map.png").exists() else ""
+        return _last_validation(folder) + picture
     trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
-    parts = [
-        f"On {found['n_jets']:,} jets of {_shown(found['data']['name'])} (split: {found['split']}){n_out}{trained}.\n"
-    ]
+    data = f"{shown_name(found['data']['name'])} (split: {found['split']})"
+    parts = [f"On {found['n_jets']:,} jets of {data}{n_out}{trained}.\n"]
     rows = [
         ("accuracy", _with_error(found.get("accuracy"))),
         ("area under the ROC curve, mean", _plain(found.get("auc"))),
@@ -300,7 +302,7 @@ def _robustness(robustness: Mapping[str, Any]) -> str:
 def _data(run: _Run) -> str:
     data = run.training["data"]
     rows = [
-        (f"`{_shown(source['name'])}`", f"{source.get('n_jets', 0):,}", f"`{source.get('digest', '')}`")
+        (f"`{shown_name(source['name'])}`", f"{source.get('n_jets', 0):,}", f"`{source.get('digest', '')}`")
         for source in run.sources
     ]
     facts = [("jets that trained", data.get("n_training", data.get("n_train")))]
@@ -310,27 +312,18 @@ def _data(run: _Run) -> str:
     text += "\n" + _table(
         ("", ""), [(n, f"{v:,}" if isinstance(v, int) else str(v)) for n, v in facts if v is not None]
     )
-    notes = [note.replace(str(s["name"]), _shown(s["name"])) for note in data.get("notes", ()) for s in run.sources[:1]]
+    notes = [
+        note.replace(str(s["name"]), shown_name(s["name"])) for note in data.get("notes", ()) for s in run.sources[:1]
+    ]
     return text + ("\n" + "".join(f"* {note}\n" for note in notes) if notes else "")
 
 
 def _training(run: _Run, folder: Path) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.training.get("versions", {}).items())
-    # Where files lay on the machine that trained is nobody's business.
-    recipe = _PATHS.sub(lambda found: f'"{_shown(found[1])}"', run.recipe.strip())
+    recipe = _PATHS.sub(lambda found: f'"{shown_name(found[1])}"', run.recipe.strip())
     picture = "![loss over steps](training.png)\n\n" if (folder / "training.png").exists() else ""
     what = versions or f"hepfm {__version__}"
     return f"With {what}; this is the recipe:\n\n```toml\n{recipe}\n```\n\n{picture}".rstrip() + "\n"
-
-
-def _is_published(name: str) -> bool:
-    """Whether a name is one of the Hub, and not a path."""
-    return is_repo_id(name) and not Path(name).exists()
-
-
-def _shown(name: str) -> str:
-    """A name of the Hub, or the last part of a path."""
-    return name if _is_published(name) else Path(name).name
 
 
 def _with_error(measured: Mapping[str, float | None] | None) -> str:

@@ -331,7 +331,7 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
 def draw_map(
     points: NDArray[np.float64], explained: Sequence[float], colouring: Mapping[str, tuple[Sequence[str], NDArray[Any]]]
 ) -> "Figure":
-    """Draw jets where a backbone sees them, once for each way to colour them.
+    """Draw jets where a backbone sees them, once for each way to colour them; large dots are medians.
 
     Args:
         points: places of the jets, shape (N, 2).
@@ -352,9 +352,10 @@ def draw_map(
             # In random order, so that no class hides another.
             shown = order[(codes[order] >= 0) & (codes[order] < len(_COLOURS))]
             x, y = points[shown].T
-            axes.scatter(x, y, c=colours[codes[shown]], s=5, alpha=0.55, linewidths=0)
-            for name, colour in zip(names, colours, strict=False):
-                axes.scatter([], [], c=colour, s=30, label=name)
+            axes.scatter(x, y, c=colours[codes[shown]], s=4, alpha=0.4, linewidths=0)
+            for code, (name, colour) in enumerate(zip(names, colours, strict=False)):
+                x, y = np.median(points[codes == code], axis=0) if (codes == code).any() else (np.nan, np.nan)
+                axes.scatter(x, y, c=colour, s=90, edgecolors="white", linewidths=1.5, label=name, zorder=3)
             axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
             axes.set(xlabel=_component(1, explained[0]), ylabel=_component(2, explained[1]))
             axes.set_title(f"by {what}", loc="left", fontweight="bold")

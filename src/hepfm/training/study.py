@@ -28,6 +28,9 @@ from hepfm.training.scoring import Tagger, inputs_of
 from hepfm.training.source import Source, first_variation, open_source
 
 STUDY, TABLE = "study.json", "study.md"
+
+# Begin the names of measures of how far scores move.
+_MOVED, _BY_CHANCE = "wasserstein_", "by_chance_"
 _TEST_SEED = 2**34
 
 Progress = Callable[[str, int, int], None]
@@ -326,8 +329,8 @@ def _measures(evaluation: dict[str, Any]) -> dict[str, Any]:
     found |= {f"rejection_at_{efficiency:g}": _rejection(evaluation, efficiency) for efficiency in EFFICIENCIES}
     views = evaluation.get("robustness", {}).get("variations", {})
     for name, by_class in views.items():
-        found[f"wasserstein_{name}"] = _distance(by_class, "value")
-        found[f"by_chance_{name}"] = _distance(by_class, "by_chance")
+        found[_MOVED + name] = _distance(by_class, "value")
+        found[_BY_CHANCE + name] = _distance(by_class, "by_chance")
     return found
 
 
@@ -348,21 +351,26 @@ def _rejection(evaluation: dict[str, Any], efficiency: float) -> float | None:
 def study_table(result: dict[str, Any]) -> str:
     """The rows of a study as a table in Markdown; ± is the standard deviation over seeds."""
     weak = len({row["signal_fraction"] for row in result["rows"]}) > 1
-    measures = dict.fromkeys(k for row in result["rows"] for k, v in row.items() if isinstance(v, dict))
-    head = ["network", "mode", "labels", *["signal fraction"] * weak, *(m.replace("_", " ") for m in measures), "runs"]
+    known = dict.fromkeys(k for row in result["rows"] for k, v in row.items() if isinstance(v, dict))
+    measures = [name for name in known if not name.startswith(_BY_CHANCE)]
+    titles = [name.replace("_", " ") + " (by chance)" * name.startswith(_MOVED) for name in measures]
+    head = ["network", "mode", "labels", *["signal fraction"] * weak, *titles, "runs"]
     lines = [head, ["---"] * len(head)]
     for row in result["rows"]:
         cells = [row["network"] or "-", row["mode"], f"{row['n_labels']:,}", *[f"{row['signal_fraction']:g}"] * weak]
-        lines.append([*cells, *(_cell(row.get(name)) for name in measures), str(row["n_runs"])])
+        lines.append([*cells, *(_cell(row, name) for name in measures), str(row["n_runs"])])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cell(measured: dict[str, Any] | None) -> str:
+def _cell(row: dict[str, Any], name: str) -> str:
+    """A measure with its spread; of a distance of scores also what it would be by chance."""
+    measured, by_chance = row.get(name), row.get(name.replace(_MOVED, _BY_CHANCE))
     if measured is None:
         return ""
     digits = 1 if measured["mean"] >= 10 else 3
     spread = "" if measured["spread"] is None else f" ± {measured['spread']:.{digits}f}"
-    return f"{measured['mean']:.{digits}f}{spread}"
+    chance = f" ({by_chance['mean']:.{digits}f})" if name.startswith(_MOVED) and by_chance is not None else ""
+    return f"{measured['mean']:.{digits}f}{spread}{chance}"
 
 
 def _architecture(name: str) -> str:

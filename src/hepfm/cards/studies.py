@@ -1,0 +1,78 @@
+"""What studies found, for the card of a network: those that lie in its run's folder, as RUN/studies/NAME."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hepfm.cards.run_folder import read_object
+from hepfm.hub import is_repo_id
+
+FOLDER = "studies"
+_PICTURES = {"study.png": "what labels are worth", "scores.png": "scores under each variation"}
+_OPTIONS = {
+    "data": "data",
+    "labels": "labels",
+    "classes": "classes",
+    "modes": "modes",
+    "n_seeds": "seeds",
+    "signal_fractions": "fractions",
+    "test_data": "test-data",
+    "split": "split",
+    "variations": "variations",
+    "n_test": "n-test",
+    "n_epochs": "epochs",
+    "precision": "precision",
+}
+
+
+def study_sections(folder: Path) -> list[str]:
+    """A part of the card for each study of a run, in the order of their names.
+
+    Their pictures are copied beside the card, where whoever publishes it finds them.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: a study's file is damaged.
+    """
+    parts = []
+    for path in sorted(folder.glob(f"{FOLDER}/*/study.json")):
+        found, table = read_object(path), path.with_name("study.md")
+        if found is None or not table.exists():
+            continue
+        name, test = path.parent.name, found["test"]
+        text = f"### {name.replace('-', ' ').capitalize()}\n\n```bash\n{study_command(found['study'])}\n```\n\n"
+        text += table.read_text(encoding="utf-8")
+        text += (
+            "\n± is the standard deviation over the runs, each with other labelled jets and other new weights. All were"
+            f" tested on the same jets, of {shown_name(test['name'])} (split: {test['split']}).\n"
+        )
+        for picture, what in _PICTURES.items():
+            if (source := path.with_name(picture)).exists():
+                shutil.copy(source, folder / f"{name}-{picture}")
+                text += f"\n![{what}]({name}-{picture})\n"
+        parts.append(text)
+    return parts
+
+
+def study_command(study: Mapping[str, Any]) -> str:
+    """The command that makes a study, every setting written out; paths without the folders that they lie in."""
+    words = ["hepfm-data study labels", *(shown_name(name) for name in study["checkpoints"])]
+    for setting, option in _OPTIONS.items():
+        value = study[setting]
+        if value:
+            listed = isinstance(value, list | tuple)
+            words.append(f"--{option} {','.join(map(str, value)) if listed else shown_name(str(value))}")
+    return " ".join(words)
+
+
+def shown_name(name: str) -> str:
+    """A name of the Hub, or the last part of a path: where files lay on another machine is nobody's business."""
+    return name if is_published(name) else Path(name).name
+
+
+def is_published(name: str) -> bool:
+    """Whether a name is one of the Hub, and not a path."""
+    return is_repo_id(name) and not Path(name).exists()
