@@ -1,8 +1,8 @@
 """Put a finished training into the package, as src/hepfm/zoo/NAME: python recipes/bundle.py RUN NAME.
 
-A tokenizer goes as it is. Weights of a backbone are stored with 16 bits; means and widths of its inputs keep their 32,
-and everything is 32 bits again when it is loaded. `--check DATA` says how far the vectors of jets move by that, in
-multiples of their widths.
+A tokenizer goes as it is. Weights of a transformer are stored with 16 bits; means and widths of its inputs keep their
+32, and everything is 32 bits again when it is loaded. `--check DATA` says how far the vectors of jets move by that, in
+multiples of their widths. A graph network keeps 32 bits: the smallest change gives some constituent another neighbour.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import hepfm
 from hepfm.atomic import write_whole
 from hepfm.cards.model_card import write_model_card
 from hepfm.cards.tokenizer_card import write_tokenizer_card
-from hepfm.models import AutoModel
+from hepfm.models import AutoModel, EdgeConvBackbone
 from hepfm.tokenizers import TokenizerConfig
 from hepfm.training.batches import PaddedJets
 from hepfm.training.probe import pooled
@@ -27,7 +27,7 @@ ZOO = Path(__file__).parents[1] / "src" / "hepfm" / "zoo"
 
 
 def bundle(run: Path, name: str) -> Path:
-    """Write the network, a backbone halved, and its card; returns the folder."""
+    """Write the network, a transformer halved, and its card; returns the folder."""
     folder = ZOO / name
     folder.mkdir(exist_ok=True)
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
@@ -37,10 +37,8 @@ def bundle(run: Path, name: str) -> Path:
             shutil.copy(run / file, folder / file)
         return folder
     model = AutoModel.from_pretrained(run)
-    parameters = dict(model.named_parameters())
-    weights = {
-        key: (value.half() if key in parameters else value).contiguous() for key, value in model.state_dict().items()
-    }
+    halved = () if isinstance(model, EdgeConvBackbone) else dict(model.named_parameters())
+    weights = {key: (value.half() if key in halved else value).contiguous() for key, value in model.state_dict().items()}
     write_whole(folder / "model.safetensors", save(weights, {"format": "pt"}))
     text = json.dumps({**config, "dtype": "float32"}, indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")

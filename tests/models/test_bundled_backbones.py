@@ -7,16 +7,17 @@ import pytest
 import torch
 from toy_jets import toys
 
-from hepfm.models import AutoModel, JetBackbone
+from hepfm.models import AutoModel, EdgeConvBackbone, JetBackbone
 from hepfm.training.batches import PaddedJets
 from hepfm.training.probe import pooled
 from hepfm.zoo import OWNER, bundled, description_of, folder_of
 
-BACKBONES = tuple(name for name in bundled() if "tiny" in name)
+BACKBONES = tuple(name for name in bundled() if name.startswith((f"{OWNER}mpm-", f"{OWNER}rs3l-")))
+KINDS = {"mpm-tiny": JetBackbone, "rs3l-tiny": JetBackbone, "rs3l-edgeconv": EdgeConvBackbone}
 
 
-def test_there_are_backbones_of_both_methods():
-    assert {f"{OWNER}mpm-tiny", f"{OWNER}rs3l-tiny"} <= set(BACKBONES)
+def test_there_are_backbones_of_both_methods_and_kinds():
+    assert set(BACKBONES) == {OWNER + name for name in KINDS}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -26,7 +27,7 @@ def test_a_backbone_loads_in_full_precision_without_a_network(name, monkeypatch)
     vectors = pooled(model, PaddedJets(toys(64), model.config.inputs, trim=True))
 
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
-    assert isinstance(model, JetBackbone)
+    assert type(model) is KINDS[name.removeprefix(OWNER)]
     # Each jet has a vector of its own, of which no part is idle.
     assert vectors.isfinite().all()
     assert vectors.std(0).min() > 0.005
