@@ -233,7 +233,7 @@ with torch.inference_mode():
 def _merit(run: _Run, folder: Path) -> str:
     found = run.evaluation
     if found is None:
-        picture = f"\n![{_MAP_TEXT}](map.png)\n\n*{_MAP_TEXT}.*\n" if (folder / "map.png").exists() else ""
+        picture = f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n" if (folder / "map.png").exists() else ""
         return _last_validation(folder) + picture
     trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
