@@ -143,6 +143,8 @@ def test_views_of_the_test_jets_are_compared(wanted, tmp_path):
     assert row["by_chance_wide"]["mean"] < row["wasserstein_wide"]["mean"]
     evaluation = json.loads((tmp_path / "out" / "runs" / "backbone-full-200-s1" / "evaluation.json").read_text())
     assert histogram["counts"] == evaluation["robustness"]["histograms"]["counts"]
+    spreads = [spread["value"] for spread in evaluation["robustness"]["spread"].values()]
+    assert row["spread_over_views"]["mean"] == pytest.approx(sum(spreads) / 2)
     assert write_study_figures(tmp_path / "out", result) == ()
     assert (tmp_path / "out" / "scores.png").stat().st_size > 10_000
     assert row["auc"]["mean"] > 0.6

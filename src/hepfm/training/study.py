@@ -327,10 +327,12 @@ def _measures(evaluation: dict[str, Any]) -> dict[str, Any]:
         "auc": evaluation["auc"],
     }
     found |= {f"rejection_at_{efficiency:g}": _rejection(evaluation, efficiency) for efficiency in EFFICIENCIES}
-    views = evaluation.get("robustness", {}).get("variations", {})
-    for name, by_class in views.items():
+    robustness = evaluation.get("robustness", {"variations": {}, "spread": {}})
+    for name, by_class in robustness["variations"].items():
         found[_MOVED + name] = _distance(by_class, "value")
         found[_BY_CHANCE + name] = _distance(by_class, "by_chance")
+    if spreads := [spread["value"] for spread in robustness["spread"].values() if spread is not None]:
+        found["spread_over_views"] = float(np.mean(spreads))
     return found
 
 
