@@ -38,7 +38,7 @@ def bundle(run: Path, name: str) -> Path:
         return folder
     model = AutoModel.from_pretrained(run)
     halved = () if isinstance(model, EdgeConvBackbone) else dict(model.named_parameters())
-    weights = {key: (value.half() if key in halved else value).contiguous() for key, value in model.state_dict().items()}
+    weights = {name: (v.half() if name in halved else v).contiguous() for name, v in model.state_dict().items()}
     write_whole(folder / "model.safetensors", save(weights, {"format": "pt"}))
     text = json.dumps({**config, "dtype": "float32"}, indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")

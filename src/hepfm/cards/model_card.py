@@ -233,8 +233,8 @@ with torch.inference_mode():
 def _merit(run: _Run, folder: Path) -> str:
     found = run.evaluation
     if found is None:
-        picture = f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n" if (folder / "map.png").exists() else ""
-        return _last_validation(folder) + picture
+        there = (folder / "map.png").exists()
+        return _last_validation(folder) + there * f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n"
     trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
     data = f"{shown_name(found['data']['name'])} (split: {found['split']})"
