@@ -4,10 +4,12 @@
 set -eu
 bf16="--precision bf16"
 
-# Ten classes, 500 to 1000 GeV; two classes above 400 GeV in several views; the jets that test those.
-# (Vincia: 47,000 of the 60,000 events were done when the networks were trained.)
+# Ten classes, 500 to 1000 GeV, and the same in the detector of CMS; two classes above 400 GeV in several views, and the
+# jets that test those. (Vincia: 47,000 of the 60,000 events were done when the networks were trained.)
 hepfm-data resim jetclass-jets --processes jetclass --detector jetclass --n-events 300000 --variations nominal,reseed \
   --seed 11 --chunk-events 1000
+hepfm-data resim cms-jets --processes jetclass --detector cms --n-events 30000 --variations nominal --seed 14 \
+  --chunk-events 1000
 hepfm-data resim resim-jets --n-events 60000 --variations nominal,reseed,fsr-up,fsr-down,vincia --detector jetclass \
   --seed 31 --chunk-events 1000
 hepfm-data resim resim-test --n-events 10000 --variations nominal,reseed,fsr-up,fsr-down,vincia --detector jetclass \
@@ -21,20 +23,42 @@ for name in vqvae-512 vqvae-8192 vqvae-16200; do
   python recipes/bundle.py runs/$name $name
 done
 hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass-jets --variations nominal,reseed --out runs/mpm-tiny
-hepfm-data pretrain recipes/mpm-rs3l-tiny.toml --data jetclass-jets --variations nominal,reseed --out runs/mpm-rs3l-tiny
-hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --out runs/rs3l-tiny
 python recipes/bundle.py runs/mpm-tiny mpm-tiny --check jetclass-jets
+hepfm-data pretrain recipes/mpm-rs3l-tiny.toml --data jetclass-jets --data resim-jets --out runs/mpm-rs3l-tiny
+hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --out runs/rs3l-tiny
 python recipes/bundle.py runs/rs3l-tiny rs3l-tiny --check jetclass-jets
+hepfm-data pretrain recipes/rs3l-edgeconv.toml --data resim-jets --out runs/rs3l-edgeconv
 
-# What they are worth.
-hepfm-data study labels hepfm/mpm-tiny --data jetclass-jets --labels 100,1000,5000 $bf16 --n-test 5000 \
-  --out studies/ten-classes
-hepfm-data study labels runs/mpm-rs3l-tiny --data jetclass-jets --labels 1000 --modes frozen,full $bf16 --n-test 5000 \
-  --out studies/ten-classes-joint
-hepfm-data study labels hepfm/rs3l-tiny --data resim-jets --classes QCD,Hbb --labels 100,1000 --modes linear,scratch,full \
-  --test-data resim-test --split all --variations nominal,reseed,fsr-up,fsr-down,vincia --n-test 4500 $bf16 \
-  --out studies/hbb
-hepfm-data study labels hepfm/rs3l-tiny --data jetclass-jets --classes QCD,Wqq --labels 100 --modes linear,scratch,full \
-  $bf16 --n-test 50000 --out studies/w
-hepfm-data study map hepfm/rs3l-tiny --data resim-jets --variations nominal,vincia --n-jets 3000 --out studies/rs3l-map
-hepfm-data study map hepfm/mpm-tiny --data jetclass-jets --out studies/mpm-map
+# What they are worth. What lies in a run's folder goes into its card.
+ten="study labels --data jetclass-jets $bf16 --n-test 5000"
+hepfm-data $ten hepfm/mpm-tiny --labels 100,1000,5000 --out runs/mpm-tiny/studies/ten-classes
+hepfm-data $ten runs/mpm-rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/mpm-rs3l-tiny/studies/ten-classes
+two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
+views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
+hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
+  --out runs/rs3l-tiny/studies/two-classes
+for name in mpm-tiny mpm-rs3l-tiny rs3l-edgeconv; do
+  hepfm-data $two runs/$name --labels 1000 --modes linear,full $views --out runs/$name/studies/two-classes
+done
+hepfm-data study labels hepfm/rs3l-tiny --data jetclass-jets --classes QCD,Wqq --labels 100,1000 \
+  --modes linear,scratch,full $bf16 --n-test 50000 --out runs/rs3l-tiny/studies/w-against-qcd
+hepfm-data study labels hepfm/mpm-tiny --data cms-jets --labels 1000 $bf16 --n-test 5000 \
+  --out runs/mpm-tiny/studies/another-detector
+
+# Classes that a network never saw; which views make RS3L.
+hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass-jets --variations nominal,reseed --steps 2400 \
+  --processes QCD,Hbb,Hcc,Hgg,Hqql,Zqq,Wqq --out runs/mpm-unseen
+hepfm-data study labels runs/mpm-unseen --data jetclass-jets --classes QCD,Tbqq,Tbl,H4q --labels 1000 $bf16 \
+  --n-test 5000 --out studies/unseen
+for views in nominal,reseed nominal,fsr-up,fsr-down nominal,reseed,fsr-up,fsr-down,vincia; do
+  hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations $views --steps 1000 --out runs/rs3l-$views
+  hepfm-data $two runs/rs3l-$views --labels 1000 --modes linear \
+    --variations nominal,reseed,fsr-up,fsr-down,vincia --out studies/rs3l-$views
+done
+
+# Maps, and the cards once more with all of it.
+for name in mpm-tiny mpm-rs3l-tiny; do hepfm-data study map runs/$name --data jetclass-jets --n-jets 5000 --out runs/$name; done
+for name in rs3l-tiny rs3l-edgeconv; do
+  hepfm-data study map runs/$name --data resim-jets --variations nominal,vincia --n-jets 3000 --out runs/$name
+done
+for name in mpm-tiny mpm-rs3l-tiny rs3l-tiny rs3l-edgeconv; do python recipes/bundle.py runs/$name $name; done

@@ -25,11 +25,24 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
+def one_core() -> None:
+    """Campaigns have a worker a core: one is enough, for as many tests run at a time as there are cores."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % len(cores)]})
+
+
 def run(command: list[str], folder: Path) -> str:
     """Run a command with hepfm-data on the path, and give what it prints."""
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=240, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        preexec_fn=one_core if hasattr(os, "sched_setaffinity") else None,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -45,7 +58,7 @@ def test_the_readme_reads_a_campaign_as_it_says(tmp_path):
 
 # What makes the README's commands small: a few events, steps and epochs instead of hours.
 _MINIATURE = {
-    "resim": "--n-events 300 --workers 1 --variations nominal,reseed",
+    "resim": "--n-events 200 --workers 1 --variations nominal,reseed",
     "tokenizer": "--steps 4 --batch-size 16",
     "pretrain": "--steps 4 --batch-size 16",
     "finetune": "--epochs 1",
