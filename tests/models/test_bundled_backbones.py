@@ -13,7 +13,7 @@ from hepfm.training.probe import pooled
 from hepfm.zoo import OWNER, bundled, description_of, folder_of
 
 BACKBONES = tuple(name for name in bundled() if name.startswith((f"{OWNER}mpm-", f"{OWNER}rs3l-")))
-KINDS = {"mpm-tiny": JetBackbone, "rs3l-tiny": JetBackbone, "rs3l-edgeconv": EdgeConvBackbone}
+KINDS = dict.fromkeys(("mpm-tiny", "rs3l-tiny", "mpm-rs3l-tiny"), JetBackbone) | {"rs3l-edgeconv": EdgeConvBackbone}
 
 
 def test_there_are_backbones_of_both_methods_and_kinds():
