@@ -49,8 +49,10 @@ def study_sections(folder: Path) -> list[str]:
             "\n± is the standard deviation over the runs, each with other labelled jets and other new weights. All were"
             f" tested on the same jets, of {shown_name(test['name'])} (split: {test['split']}).\n"
         )
+        # A curve of one point says nothing that the table does not.
+        points = {(row["n_labels"], row["signal_fraction"]) for row in found["rows"]}
         for picture, what in _PICTURES.items():
-            if (source := path.with_name(picture)).exists():
+            if (source := path.with_name(picture)).exists() and (picture != "study.png" or len(points) > 1):
                 shutil.copy(source, folder / f"{name}-{picture}")
                 text += f"\n![{what}]({name}-{picture})\n"
         parts.append(text)
