@@ -353,7 +353,9 @@ def _rejection(evaluation: dict[str, Any], efficiency: float) -> float | None:
 def study_table(result: dict[str, Any]) -> str:
     """The rows of a study as a table in Markdown; ± is the standard deviation over seeds."""
     weak = len({row["signal_fraction"] for row in result["rows"]}) > 1
-    known = dict.fromkeys(k for row in result["rows"] for k, v in row.items() if isinstance(v, dict))
+    # In the order of the row that has most of them.
+    fullest = sorted(result["rows"], key=len, reverse=True)
+    known = dict.fromkeys(k for row in fullest for k, v in row.items() if isinstance(v, dict))
     measures = [name for name in known if not name.startswith(_BY_CHANCE)]
     titles = [name.replace("_", " ") + " (by chance)" * name.startswith(_MOVED) for name in measures]
     head = ["network", "mode", "labels", *["signal fraction"] * weak, *titles, "runs"]
