@@ -1,10 +1,10 @@
 """What studies found, for the card of a network: those that lie in its run's folder, as RUN/studies/NAME."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hepfm.atomic import write_whole
 from hepfm.cards.run_folder import read_object
 from hepfm.hub import is_repo_id
 
@@ -36,6 +36,7 @@ def study_sections(folder: Path) -> list[str]:
 
     Raises:
         InputError: a study's file is damaged.
+        StorageError: a picture cannot be written.
     """
     parts = []
     for path in sorted(folder.glob(f"{FOLDER}/*/study.json")):
@@ -53,7 +54,7 @@ def study_sections(folder: Path) -> list[str]:
         points = {(row["n_labels"], row["signal_fraction"]) for row in found["rows"]}
         for picture, what in _PICTURES.items():
             if (source := path.with_name(picture)).exists() and (picture != "study.png" or len(points) > 1):
-                shutil.copy(source, folder / f"{name}-{picture}")
+                write_whole(folder / f"{name}-{picture}", source.read_bytes())
                 text += f"\n![{what}]({name}-{picture})\n"
         parts.append(text)
     return parts
