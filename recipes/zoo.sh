@@ -50,14 +50,15 @@ hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass-jets --variations nomi
   --processes QCD,Hbb,Hcc,Hgg,Hqql,Zqq,Wqq --out runs/mpm-unseen
 hepfm-data study labels runs/mpm-unseen --data jetclass-jets --classes QCD,Tbqq,Tbl,H4q --labels 1000 $bf16 \
   --n-test 5000 --out studies/unseen
-for views in nominal,reseed nominal,fsr-up,fsr-down nominal,reseed,fsr-up,fsr-down,vincia; do
-  hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations $views --steps 1000 --out runs/rs3l-$views
-  hepfm-data $two runs/rs3l-$views --labels 1000 --modes linear \
-    --variations nominal,reseed,fsr-up,fsr-down,vincia --out studies/rs3l-$views
+for some in nominal,reseed nominal,fsr-up,fsr-down; do
+  hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations $some --steps 1000 --out runs/rs3l-$some
+  hepfm-data $two runs/rs3l-$some --labels 1000 --modes linear $views --out studies/rs3l-$some
 done
 
 # Maps, and the cards once more with all of it.
-for name in mpm-tiny mpm-rs3l-tiny; do hepfm-data study map runs/$name --data jetclass-jets --n-jets 5000 --out runs/$name; done
+for name in mpm-tiny mpm-rs3l-tiny; do
+  hepfm-data study map runs/$name --data jetclass-jets --n-jets 5000 --out runs/$name
+done
 for name in rs3l-tiny rs3l-edgeconv; do
   hepfm-data study map runs/$name --data resim-jets --variations nominal,vincia --n-jets 3000 --out runs/$name
 done
