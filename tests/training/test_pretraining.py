@@ -99,7 +99,7 @@ def test_of_each_dataset_those_views_enter_that_it_has(campaign):
     first, second = (
         hepfm.open([file.path for file in campaign.files if file.variations == (name,)]) for name in VARIATIONS
     )
-    both = prepare(recipe(**{"data.n_probe": 0}), [first, second])
+    both = prepare(recipe(), [second, first])  # the probe is of jets of the second variation
 
     assert both.data["n_train"] == prepare(recipe(**{"data.n_probe": 0}), [campaign]).data["n_train"]
     with pytest.raises(InputError, match="unknown variation 'quik'"):

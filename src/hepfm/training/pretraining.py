@@ -188,7 +188,7 @@ def prepare(recipe: PretrainingRecipe, datasets: Sequence[Dataset]) -> Training:
         rank=rank,
         n_ranks=n_ranks,
     )
-    probe = _probe(recipe, datasets[0], backbone) if recipe.data.n_probe and rank == 0 else None
+    probe = _probe(recipe, datasets, backbone) if recipe.data.n_probe and rank == 0 else None
     return Training(
         model=model,
         stream=stream,
@@ -387,13 +387,14 @@ def _model(recipe: PretrainingRecipe, backbone: Backbone, n_codes: int) -> PreTr
     return masked if recipe.objective == "mpm" else JointJetModel(masked, recipe.rs3l)
 
 
-def _probe(recipe: PretrainingRecipe, dataset: Dataset, backbone: Backbone) -> Probe | None:
-    """The labelled jets of a probe, as they are simulated nominally; None if the data has no classes."""
+def _probe(recipe: PretrainingRecipe, datasets: Sequence[Dataset], backbone: Backbone) -> Probe | None:
+    """Labelled jets of the first dataset, as they are simulated nominally; None if it has no classes."""
+    dataset = datasets[0]
     if LABEL not in dataset.columns:
         return None
     data, inputs = recipe.data, backbone.config.inputs
-    jets_of = _jets_of([dataset], data)[0]
-    jets_of["variation"] = (data.variations or dataset.variations)[:1] or None
+    jets_of = _jets_of(datasets, data)[0]
+    jets_of["variation"] = (jets_of["variation"] or dataset.variations)[:1] or None
     found = []
     for split, n_jets in (("train", data.n_probe), ("validation", data.n_validation)):
         table = _read(dataset, columns_for(inputs), split, jets_of, 0, label=LABEL)
