@@ -37,8 +37,8 @@ two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
 hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
   --out runs/rs3l-tiny/studies/two-classes
-for name in mpm-tiny mpm-rs3l-tiny rs3l-edgeconv; do
-  hepfm-data $two runs/$name --labels 1000 --modes linear,full $views --out runs/$name/studies/two-classes
+for name in hepfm/mpm-tiny runs/mpm-rs3l-tiny runs/rs3l-edgeconv; do
+  hepfm-data $two $name --labels 1000 --modes linear,full $views --out runs/${name#*/}/studies/two-classes
 done
 hepfm-data study labels hepfm/rs3l-tiny --data jetclass-jets --classes QCD,Wqq --labels 100,1000 \
   --modes linear,scratch,full $bf16 --n-test 50000 --out runs/rs3l-tiny/studies/w-against-qcd

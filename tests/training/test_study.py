@@ -1,7 +1,7 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from toy_jets import tiny_backbone, toys, write_toys
 import hepfm
 from hepfm import cli
 from hepfm.cards.run_figures import write_study_figures
-from hepfm.cards.studies import study_sections
+from hepfm.cards.studies import study_command, study_sections
 from hepfm.errors import InputError
 from hepfm.models import AutoModel
 from hepfm.training import study as module
@@ -193,6 +193,13 @@ def test_one_command_runs_the_study_and_draws_it(backbone, data, tmp_path):
     done = CliRunner().invoke(cli.cli, list(map(str, words)), catch_exceptions=False)
     assert "| backbone | full | 20 |" in done.stdout
     assert (tmp_path / "study.png").stat().st_size > 10_000
+
+
+def test_the_command_of_a_study_has_its_less_usual_settings_too(wanted):
+    study = replace(wanted, column="truth", columns="my/own/mine.toml", allow_missing=True, validation_share=0.2)
+    words = f"{study_command(asdict(study))} "
+    for said in ("--label truth ", "--columns mine.toml ", "--allow-missing ", "--validation-share 0.2 "):
+        assert said in words
 
 
 def test_the_card_of_a_network_has_its_studies(finished, tmp_path):

@@ -12,7 +12,10 @@ FOLDER = "studies"
 _PICTURES = {"study.png": "what labels are worth", "scores.png": "scores under each variation"}
 _OPTIONS = {
     "data": "data",
+    "columns": "columns",
+    "column": "label",
     "labels": "labels",
+    "validation_share": "validation-share",
     "classes": "classes",
     "modes": "modes",
     "n_seeds": "seeds",
@@ -68,7 +71,7 @@ def study_command(study: Mapping[str, Any]) -> str:
         if value:
             listed = isinstance(value, list | tuple)
             words.append(f"--{option} {','.join(map(str, value)) if listed else shown_name(str(value))}")
-    return " ".join(words)
+    return " ".join([*words, *["--allow-missing"] * study["allow_missing"]])
 
 
 def shown_name(name: str) -> str:
