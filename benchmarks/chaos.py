@@ -111,10 +111,11 @@ def workers_of(parent: psutil.Popen) -> list[psutil.Process]:
     found = []
     for process in parent.children(recursive=True):
         try:
-            words = " ".join(process.cmdline())
+            words, of = " ".join(process.cmdline()), process.ppid()
         except psutil.NoSuchProcess:
             continue
-        if "spawn_main" in words or "hepfm.resim.isolation" in words:
+        # Workers are children of the process that starts them, which has the same command line.
+        if ("forkserver" in words and of != parent.pid) or "hepfm.resim.isolation" in words:
             found.append(process)
     return found
 

@@ -14,7 +14,14 @@ import hepfm
 from hepfm import cli
 from hepfm.cards import run_figures as module
 from hepfm.cards.model_card import write_model_card
-from hepfm.cards.model_figures import draw_confusion, draw_roc, draw_scores, draw_study, draw_training
+from hepfm.cards.model_figures import (
+    draw_confusion,
+    draw_roc,
+    draw_scores,
+    draw_study,
+    draw_study_scores,
+    draw_training,
+)
 from hepfm.cards.run_figures import write_evaluation_figures
 from hepfm.errors import InputError
 from hepfm.training.evaluation import Question, evaluate, write_evaluation
@@ -235,6 +242,23 @@ def test_a_study_is_drawn_with_bands_of_its_spread():
 def test_a_study_of_weak_supervision_is_drawn_over_the_share_of_signal():
     figure = draw_study({"rows": [row("full", 100, 0.5, 0.1), row("full", 100, 0.7, 0.5)]})
     assert figure.axes[0].get_xlabel() == "share of signal in the mixed sample"
+    more = draw_study({"rows": [row("full", n, 0.5, fraction) for n in (100, 1000) for fraction in (0.1, 0.5)]})
+    legend = [text.get_text() for text in more.axes[0].get_legend().get_texts()]
+    assert legend == ["mpm, full, 100 labels", "mpm, full, 1,000 labels"]
+
+
+def test_scores_of_a_study_are_those_of_most_labels_and_most_signal():
+    def histogram(n, fraction, counts):
+        by_variation = {"nominal": {"QCD": counts}, "vincia": {"QCD": counts}}
+        point = {"network": "mpm", "mode": "full", "n_labels": n, "signal_fraction": fraction}
+        return point | {"edges": np.linspace(0, 1, 51).tolist(), "counts": by_variation}
+
+    falling, rising = list(range(50, 0, -1)), list(range(1, 51))
+    points = [(100, 0.5, falling), (1000, 0.1, falling), (1000, 0.5, rising)]
+    figure = draw_study_scores({"histograms": [histogram(*point) for point in points]})
+    assert len(figure.axes) == 2, "scores, and their ratio to the nominal ones"
+    values = figure.axes[0].patches[0].get_data().values
+    assert values[0] < values[-1]
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion, draw_scores])

@@ -162,8 +162,8 @@ def draw_scores(evaluation: Mapping[str, Any]) -> "Figure":
 def draw_study_scores(study: Mapping[str, Any]) -> "Figure":
     """Draw the scores of each kind of tagger under each variation: a row a class, a column a network and mode.
 
-    Of several numbers of labels the largest is drawn. Counts are those of all seeds together, so that bars, which take
-    views and seeds for independent, are too short.
+    Of several numbers of labels and shares of signal the largest are drawn. Counts are those of all seeds together, so
+    that bars, which take views and seeds for independent, are too short.
 
     Args:
         study: what `hepfm-data study labels` writes; `histograms` is not empty.
@@ -171,8 +171,10 @@ def draw_study_scores(study: Mapping[str, Any]) -> "Figure":
     Raises:
         HepfmError: a part of the `plots` extra is not installed.
     """
-    most = max(found["n_labels"] for found in study["histograms"])
-    kinds = [found for found in study["histograms"] if found["n_labels"] == most][:_N_COLUMNS]
+    # Most labels, and of those most signal.
+    points = ("n_labels", "signal_fraction")
+    most = max(tuple(found[point] for point in points) for found in study["histograms"])
+    kinds = [found for found in study["histograms"] if tuple(found[point] for point in points) == most][:_N_COLUMNS]
     classes = list(next(iter(kinds[0]["counts"].values())))[: _MOST_PANELS // 2]
     panels = [
         (_kind(found), f"score of {name}", _counts_of(name, found["counts"])) for name in classes for found in kinds
@@ -300,9 +302,12 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
         msg = f"the study has no {measure!r} to draw; it has: {', '.join(known) or 'nothing yet'}."
         raise InputError(msg)
     x_name = "signal_fraction" if len({row["signal_fraction"] for row in rows}) > 1 else "n_labels"
+    # Along the share of signal, each number of labels is a line.
+    several = x_name == "signal_fraction" and len({row["n_labels"] for row in rows}) > 1
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        lines.setdefault(_kind(row), []).append(row)
+        name = _kind(row) + f", {row['n_labels']:,} labels" * several
+        lines.setdefault(name, []).append(row)
     with _style() as make_figure:
         figure = make_figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.add_subplot()

@@ -64,7 +64,7 @@ def charges(pdg_id: NDArray[np.int32]) -> NDArray[np.int8]:
 @cache
 def _charge_table() -> tuple[NDArray[np.int32], NDArray[np.int8]]:
     """All ids that the PDG defines, ascending, and their charges."""
-    table = sorted((int(p.pdgid), int(p.charge or 0)) for p in Particle.all() if abs(int(p.pdgid)) < 2**31)
+    table = sorted((int(p.pdgid), int((p.three_charge or 0) / 3)) for p in Particle.all() if abs(int(p.pdgid)) < 2**31)
     ids, charge = zip(*table, strict=True)
     return np.array(ids, np.int32), np.array(charge, np.int8)
 

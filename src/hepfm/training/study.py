@@ -168,7 +168,8 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
     Returns:
         What `study.json` holds: the study; `rows`: network, mode, number of labels and signal fraction, with mean,
         spread (standard deviation over seeds) and values of each measure; and where views are compared `histograms`:
-        network, mode, number of labels, and by variation and true class the counts of scores, of all seeds together.
+        network, mode, number of labels, signal fraction, and by variation and true class the counts of scores, of all
+        seeds together.
 
     Raises:
         InputError: no such checkpoint, data or class, or fewer jets than labels wanted.
@@ -282,7 +283,7 @@ def _groups(found: Sequence[tuple[Run, dict[str, Any]]]) -> dict[tuple[str, str,
 
 
 def _histograms(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    for (network, mode, n_labels, _), evaluations in _groups(found).items():
+    for (network, mode, n_labels, fraction), evaluations in _groups(found).items():
         if "robustness" not in evaluations[0]:
             continue
         histograms = [evaluation["robustness"]["histograms"] for evaluation in evaluations]
@@ -296,6 +297,7 @@ def _histograms(found: Sequence[tuple[Run, dict[str, Any]]]) -> Iterator[dict[st
             "network": network,
             "mode": mode,
             "n_labels": n_labels,
+            "signal_fraction": fraction,
             "edges": histograms[0]["edges"],
             "counts": counts,
         }
