@@ -33,6 +33,10 @@ hepfm-data pretrain recipes/rs3l-edgeconv.toml --data resim-jets --out runs/rs3l
 ten="study labels --data jetclass-jets $bf16 --n-test 5000"
 hepfm-data $ten hepfm/mpm-tiny --labels 100,1000,5000 --out runs/mpm-tiny/studies/ten-classes
 hepfm-data $ten runs/mpm-rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/mpm-rs3l-tiny/studies/ten-classes
+hepfm-data $ten hepfm/mpm-tiny --labels 10000 --seeds 1 --out studies/ten-classes-10000
+hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 10000 --seeds 1 --modes frozen,full --out studies/ten-classes-10000-joint
+hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 93000 --seeds 1 --epochs 10 --modes scratch,full \
+  --out studies/ten-classes-93000
 two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
 hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
@@ -54,6 +58,30 @@ for some in nominal,reseed nominal,fsr-up,fsr-down; do
   hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --variations $some --steps 1000 --out runs/rs3l-$some
   hepfm-data $two runs/rs3l-$some --labels 1000 --modes linear $views --out studies/rs3l-$some
 done
+
+# Without labels; RS3L of views that share the shower; what masked modelling asks for, and how much it hides.
+hepfm-data study labels hepfm/mpm-rs3l-tiny --data jetclass-jets --classes QCD,Hbb --labels 2000 --fractions 0.05,0.2 \
+  --modes scratch,full $bf16 --n-test 50000 --out studies/weak
+hepfm-data resim shower-jets --n-events 30000 --variations nominal,reseed,rehadronise --detector jetclass --seed 31 \
+  --chunk-events 1000
+for freeze in reseed rehadronise; do
+  hepfm-data pretrain recipes/rs3l-tiny.toml --data shower-jets --variations nominal,$freeze --steps 800 \
+    --out runs/rs3l-$freeze
+  hepfm-data study labels runs/rs3l-$freeze --data shower-jets --classes QCD,Hbb --labels 1000 --modes linear $bf16 \
+    --n-test 4500 --test-data resim-test --split all $views --out studies/rs3l-$freeze
+done
+mkdir -p runs/short
+short() { # NAME SUBSTITUTION...: mpm-tiny in 800 steps with another line
+  sed -e 's/^n_steps.*/n_steps = 800/' -e 's/^\(evaluate\|save\)_every.*/\1_every = 400/' -e "$2" recipes/mpm-tiny.toml >runs/short/$1.toml
+  hepfm-data pretrain runs/short/$1.toml --data jetclass-jets --variations nominal --out runs/short/$1
+}
+short all 's/x/x/'
+short codes 's/^targets.*/targets = ["codes"]/'
+short codes-of-vqvae 's/^targets.*/targets = ["codes"]/; s/kmeans-512/vqvae-512/'
+short inputs 's/^targets.*/targets = ["inputs"]/; /^tokenizer/d'
+short codes-type-displacement 's/^targets.*/targets = ["codes", "type", "displacement"]/'
+for share in 0.2 0.6; do short share-$share "s/^share.*/share = $share/"; done
+short again '$a seed = 2'
 
 # Maps, and the cards once more with all of it.
 for name in mpm-tiny mpm-rs3l-tiny; do
