@@ -13,10 +13,10 @@ from hepfm.resim.particles import charges
 charges(np.zeros(1, np.int32))
 
 
-@numba.njit
+@numba.njit(cache=True)
 def _nothing() -> None:
     pass
 
 
-# numba reads all that it knows of types and functions when it compiles for the first time.
+# numba reads all that it knows of types and functions before the first compiled function runs.
 _nothing()
