@@ -1,4 +1,4 @@
-"""Where tasks run: a real Dask cluster gives what local processes give."""
+"""Where tasks run: processes of this machine, and a real Dask cluster, which gives what they give."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from distributed import LocalCluster
 from hepfm import manifest
 from hepfm.errors import HepfmError, InputError
 from hepfm.resim import Campaign, run
-from hepfm.resim.executors import executor_named
+from hepfm.resim.executors import executor_named, local_executor
 from hepfm.resim.run import Progress
 
 
@@ -84,3 +84,11 @@ def test_dask_scheduler_that_goes_away_is_one_clear_error_and_what_is_finished_s
     done = digests(tmp_path / "c")
     assert len(done) >= 2
     assert done.items() <= digests(folder).items()
+
+
+def test_workers_see_the_environment_as_it_is_when_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of a store, set after a first campaign."""
+    for value in ("first", "second"):
+        monkeypatch.setenv("HEPFM_TEST_KEY", value)
+        with local_executor(1) as pool:
+            assert pool.submit(os.getenv, "HEPFM_TEST_KEY").result() == value

@@ -58,7 +58,9 @@ class LocalPool(Executor):
         self.shutdown(cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._workers, mp_context=_processes(), initializer=_start_worker)
+        return ProcessPoolExecutor(
+            self._workers, mp_context=_processes(), initializer=_start_worker, initargs=(dict(os.environ),)
+        )
 
 
 def _processes() -> BaseContext:
@@ -152,8 +154,13 @@ def _dask_client(scheduler: str | None, workers: int) -> "Iterator[Client]":
         yield stack.enter_context(client)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, which then ends the workers, and end with the parent if it is killed."""
+def _start_worker(environment: dict[str, str]) -> None:
+    """Leave Ctrl-C to the parent, which then ends the workers, and end with the parent if it is killed.
+
+    The environment is that of the parent now: keys of a store may be newer than the process whose fork this is.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
