@@ -66,7 +66,7 @@ class LocalPool(Executor):
 def _processes() -> BaseContext:
     """How workers start: never as forks of this process, for Pythia and the threads of numba do not survive that.
 
-    On Linux they are forks of a process that has imported what they need and starts nothing: two seconds less for each.
+    On Linux they are forks of a process that has imported what they need and starts nothing: 1.5 s less for each.
     """
     if sys.platform != "linux":
         return get_context("spawn")
