@@ -62,18 +62,18 @@ hepfm-data study labels hepfm/mpm-rs3l-tiny --data jetclass-jets --classes QCD,H
   --modes scratch,full $bf16 --n-test 50000 --out studies/weak
 hepfm-data resim shower-jets --n-events 30000 --variations nominal,reseed,rehadronise --detector jetclass --seed 31 \
   --chunk-events 1000
-for freeze in reseed rehadronise; do
-  hepfm-data pretrain recipes/rs3l-tiny.toml --data shower-jets --variations nominal,$freeze --steps 800 \
-    --out runs/rs3l-$freeze
-  hepfm-data study labels runs/rs3l-$freeze --data shower-jets --classes QCD,Hbb --labels 1000 --modes linear $bf16 \
-    --n-test 4500 --test-data resim-test --split all $views --out studies/rs3l-$freeze
+for view in reseed rehadronise; do
+  hepfm-data pretrain recipes/rs3l-tiny.toml --data shower-jets --variations nominal,$view --steps 800 --out runs/rs3l-$view
+  hepfm-data study labels runs/rs3l-$view --data shower-jets --classes QCD,Hbb --labels 1000 --modes linear $bf16 \
+    --n-test 4500 --test-data resim-test --split all $views --out studies/rs3l-$view
 done
 mkdir -p runs/short
-short() { # NAME SUBSTITUTION...: mpm-tiny in 800 steps with another line
-  sed -e 's/^n_steps.*/n_steps = 800/' -e 's/^\(evaluate\|save\)_every.*/\1_every = 400/' -e "$2" recipes/mpm-tiny.toml >runs/short/$1.toml
+short() { # NAME EDIT: mpm-tiny in 800 steps, with what sed's EDIT changes
+  sed -e 's/^n_steps.*/n_steps = 800/' -e 's/^\(evaluate\|save\)_every.*/\1_every = 400/' -e "$2" \
+    recipes/mpm-tiny.toml >runs/short/$1.toml
   hepfm-data pretrain runs/short/$1.toml --data jetclass-jets --variations nominal --out runs/short/$1
 }
-short all 's/x/x/'
+short all ''
 short codes 's/^targets.*/targets = ["codes"]/'
 short codes-of-vqvae 's/^targets.*/targets = ["codes"]/; s/kmeans-512/vqvae-512/'
 short inputs 's/^targets.*/targets = ["inputs"]/; /^tokenizer/d'
