@@ -168,6 +168,7 @@ class StrictModel(PreTrainedModel):
             raise InputError(msg) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         check_numbers(folder, model.state_dict())
+        _own_memory(model)
         return loaded
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -226,6 +227,13 @@ def check_numbers(place: Path, weights: Mapping[str, torch.Tensor]) -> None:
         if not bool(tensor.isfinite().all()):
             msg = f"{place}: weight {name!r} has values that are no numbers (NaN or infinite). Get the file again."
             raise InputError(msg)
+
+
+def _own_memory(model: torch.nn.Module) -> None:
+    """Move weights out of their file's pages: it may change, and rounding depends on where in memory they begin."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _what_to_do(names: Iterable[str]) -> str:
