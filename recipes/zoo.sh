@@ -35,10 +35,7 @@ hepfm-data $ten hepfm/mpm-tiny --labels 100,1000,5000 --out runs/mpm-tiny/studie
 hepfm-data $ten runs/mpm-rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/mpm-rs3l-tiny/studies/ten-classes
 hepfm-data $ten hepfm/mpm-tiny --labels 10000 --seeds 1 --out studies/ten-classes-10000
 hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 10000 --seeds 1 --modes full --out studies/ten-classes-10000-joint
-hepfm-data resim jetclass-more --processes jetclass --detector jetclass --n-events 330000 --variations nominal \
-  --seed 11 --chunk-events 1000 # The nominal views of jetclass-jets, and 30,000 events more.
-most="study labels --data jetclass-more --test-data jetclass-jets --split test --n-test 5000 --labels 100000 --epochs 10"
-hepfm-data $most hepfm/mpm-rs3l-tiny --seeds 1 --modes scratch,frozen,full --out studies/ten-classes-100000
+hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 93000 --epochs 10 --seeds 1 --out studies/ten-classes-93000
 hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/rs3l-tiny/studies/ten-classes
 hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --out runs/rs3l-edgeconv/studies/ten-classes
 two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
