@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -100,6 +101,15 @@ def test_the_readme_lists_the_default_variations_in_order():
 def test_the_readme_names_the_two_commands_of_a_newcomer():
     (commands, *_) = blocks(README, "bash")
     assert re.findall(r"^make \w+", commands, re.MULTILINE) == ["make demo", "make test"]
+
+
+def test_the_curve_of_label_efficiency_has_every_number_of_its_table():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    rows = list(runpy.run_path(str(ROOT / "recipes" / "label_efficiency.py"))["rows"](page))
+    (table,) = re.findall(r"^\| \| 100 labels .*?\n\n", page, re.MULTILINE | re.DOTALL)
+    assert [row["accuracy"]["mean"] for row in rows] == [float(mean) for mean in re.findall(r"\| (\.\d+)", table)]
+    assert {row["mode"] for row in rows} == {"scratch", "frozen", "full"}
+    assert sorted({row["n_labels"] for row in rows})[:2] == [100, 1_000]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
