@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hepfm.atomic import (
-    create_in_store,
+    create,
     exists,
     is_folder,
     is_local,
@@ -109,13 +109,22 @@ def test_removing_a_file_is_done_once_it_is_gone(folder):
         assert not exists(folder / "a")
 
 
-def test_exclusive_file_of_a_store_is_made_once(bucket):
-    path = location(f"{bucket}/lock")
-    create_in_store(path, b"mine")
+def test_exclusive_file_is_made_once(folder):
+    path = folder / "lock"
+    create(path, b"mine")
     with pytest.raises(FileExistsError):
-        create_in_store(path, b"theirs")
+        create(path, b"theirs")
     with open_file(path) as file:
         assert file.read() == b"mine"
+    assert names(folder) == ["lock"]
+
+
+def test_exclusive_file_is_made_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    create(tmp_path / "new" / "lock", b"mine")
+    with pytest.raises(FileExistsError):
+        create(tmp_path / "new" / "lock", b"theirs")
+    assert [(p.name, p.read_bytes()) for p in (tmp_path / "new").iterdir()] == [("lock", b"mine")]
 
 
 def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import asdict, replace
 
 import awkward as ak
 import h5py
@@ -7,13 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from toy_jets import toys
 
 import hepfm
-from hepfm import cli
+from hepfm import cli, manifest
 from hepfm.errors import InputError
 from hepfm.exporting import FORMATS, export
-from hepfm.formats.hdf5 import content_digest
+from hepfm.formats.hdf5 import content_digest, read_shard, write_shard
 from hepfm.formats.parquet import write_parquet
+from hepfm.formats.root import write_root
+from hepfm.publishing import stage
 
 FOREIGN_CLASSES = ("signal", "background")
 
@@ -34,6 +39,33 @@ def table_file(tmp_path_factory):
     columns["is_signal_new"] = np.array([0, 1, 1])
     pq.write_table(pa.table(columns), path)
     return path
+
+
+@pytest.mark.parametrize("to", ["parquet", "root"])
+def test_a_file_that_is_read_is_not_replaced(tmp_path, to):
+    path = tmp_path / f"jets.{to}"
+    table = toys(20)
+    plain = replace(table, columns={"jet_pt": table.columns["jet_sdmass"], "jet_label": table.columns["jet_label"]})
+    {"parquet": write_parquet, "root": write_root}[to](path, [plain], *([{}] if to == "parquet" else []))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is read here, and would be replaced"):
+        export(path, tmp_path, to)
+    assert path.read_bytes() == before
+    assert export(path, tmp_path / "out", to).n_jets == 20
+
+
+def test_a_variation_without_jets_has_no_file(small_campaign, tmp_path):
+    """As of a campaign that was interrupted, or of which no jet passes."""
+    name, *others = hepfm.open(small_campaign[1]).variations
+    copy = shutil.copytree(small_campaign[1], tmp_path / "campaign")
+    records = manifest.read(copy)
+    for number, record in enumerate(records):
+        if record.variation == name:
+            write_shard(copy / record.path, read_shard(copy / record.path).slice(0, 0), {})
+            records[number] = replace(record, n_jets=0)
+    (copy / "shards.jsonl").write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
+    assert [path.stem for path in export(copy, tmp_path / "out", "root").paths] == others
+    assert {file.variation for file in stage(copy, tmp_path / "staged")} == set(others)
 
 
 @pytest.mark.parametrize("to", ["parquet", "root", "padded"])

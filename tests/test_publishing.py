@@ -6,13 +6,14 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+from toy_jets import write_toys
 
 import hepfm
 from hepfm import manifest
 from hepfm.errors import CampaignError, InputError
 from hepfm.formats.hdf5 import content_digest, file_digest
 from hepfm.formats.hub_layout import INDEX
-from hepfm.publishing import stage
+from hepfm.publishing import CARD, stage
 from hepfm.schema import SPLITS, split_of
 
 
@@ -79,7 +80,8 @@ def test_staging_again_changes_nothing_and_an_interrupted_one_is_finished(small_
     out = shutil.copytree(staged, tmp_path / "copy")
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     (out / "data" / "quick" / "train-00000-of-00001.parquet").unlink()
-    (out / INDEX).unlink()
+    for name in (INDEX, CARD):  # they come last
+        (out / name).unlink()
     stage(small_campaign[1], out, repo="hepfm/resim-jets")
 
     assert bytes_of(out) == bytes_of(staged)
@@ -107,6 +109,31 @@ def test_files_of_an_earlier_state_are_replaced(small_campaign, staged, tmp_path
     stage(small_campaign[1], out, repo="hepfm/resim-jets")
 
     assert bytes_of(out) == bytes_of(staged)
+
+
+@pytest.mark.parametrize("name", ["README.md", "data/cms2016/muons.parquet", "thesis/notes.txt"])
+def test_a_folder_of_other_files_is_left_as_it_is(small_campaign, tmp_path, name):
+    theirs = tmp_path / name
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"holds .*Choose an empty or a new folder"):
+        stage(small_campaign[1], tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_bytes() == b"mine"
+
+
+def test_a_file_of_somebody_else_among_converted_ones_stays(small_campaign, staged, tmp_path):
+    out = shutil.copytree(staged, tmp_path / "copy")
+    theirs = write_toys(out / "data" / "mine" / "muons.parquet")
+    stage(small_campaign[1], out, repo="hepfm/resim-jets")
+    assert theirs.exists()
+
+
+def test_a_campaign_is_not_converted_into_itself_by_another_name(small_campaign, tmp_path, monkeypatch):
+    campaign = shutil.copytree(small_campaign[1], tmp_path / "campaign")
+    monkeypatch.chdir(campaign)
+    with pytest.raises(InputError, match="is a campaign itself"):
+        stage(campaign, Path())
 
 
 def test_large_splits_become_several_files_with_the_same_jets(small_campaign, staged, tmp_path, monkeypatch):
@@ -138,7 +165,7 @@ def test_index_has_the_digest_of_every_file(staged):
 def test_what_cannot_be_staged_is_one_clear_line(small_campaign, tmp_path):
     with pytest.raises(CampaignError, match="not a campaign folder"):
         stage(tmp_path, tmp_path / "out")
-    with pytest.raises(InputError, match="is the campaign itself"):
+    with pytest.raises(InputError, match="is a campaign itself"):
         stage(small_campaign[1], small_campaign[1])
     (tmp_path / manifest.HEADER).write_text("{}")
     with pytest.raises(CampaignError, match="has no jets yet"):

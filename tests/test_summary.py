@@ -1,10 +1,20 @@
 """Sums over the records of a campaign."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from hepfm.manifest import ShardRecord
 from hepfm.summary import summarise
 
 
-def shard(variation: str, chunk: int, missing: list[int], crashed: list[int]) -> ShardRecord:
+def shard(variation: str, chunk: int, missing: list[int], crashed: list[int], **changes: Any) -> ShardRecord:
+    record = _shard(variation, chunk, missing, crashed)
+    return replace(record, **changes)
+
+
+def _shard(variation: str, chunk: int, missing: list[int], crashed: list[int]) -> ShardRecord:
     return ShardRecord(
         path=f"shards/{variation}/QCD-{chunk:06d}.h5",
         sha256="",
@@ -44,3 +54,17 @@ def test_events_and_cross_section_are_counted_once_whatever_the_variations() -> 
     assert summary["processes"]["QCD"]["n_events"] == 200
     assert summary["processes"]["QCD"]["cross_section"] == 2.0
     assert list(summary["variations"]) == ["b", "a"]
+
+
+def test_a_block_of_a_cross_section_is_as_heavy_as_it_has_events() -> None:
+    many = shard("a", 0, [], [], n_events=900, cross_sections={"QCD-000000": [2.0, 0.1]})
+    few = shard("a", 1, [], [], n_events=100, cross_sections={"QCD-000001": [3.0, 3.0]})
+    process = summarise([many, few], ["a"])["processes"]["QCD"]
+    assert process["cross_section"] == pytest.approx(0.9 * 2.0 + 0.1 * 3.0)
+    assert process["cross_section_error"] == pytest.approx((0.09**2 + 0.3**2) ** 0.5)
+
+
+def test_of_a_running_estimate_the_last_chunk_counts_whichever_was_finished_last() -> None:
+    first, last = (shard("a", chunk, [], [], cross_sections={"QCD": [10.0 + chunk, 1.0]}) for chunk in (0, 1))
+    for records in ([first, last], [last, first]):
+        assert summarise(records, ["a"])["processes"]["QCD"]["cross_section"] == 11.0

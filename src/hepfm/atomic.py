@@ -139,13 +139,22 @@ def growing_file(path: Path) -> Iterator[Path]:
     if not is_local(path):
         msg = f"{path}: files of this kind are written to local folders only. Write to one, then copy."
         raise InputError(msg)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_of(path) as temporary:
         yield temporary
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
+
+
+@contextmanager
+def _temporary_of(path: Path) -> Iterator[Path]:
+    """A name beside `path`, whose folder is made; the file of that name is deleted at the end, if it is there still."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    except FileExistsError:
+        raise
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror or error}. Free space or choose another folder, then run again."
         raise StorageError(msg) from error
@@ -154,14 +163,28 @@ def growing_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def create_in_store(path: Path, content: bytes) -> None:
-    """Write a file of an object store that must not exist; of several processes that try, one succeeds.
+def create(path: Path, content: bytes) -> None:
+    """Write a file that must not exist, as `write_whole` does; of several processes that try, one succeeds.
 
     Raises:
         FileExistsError: it exists.
-        StorageError: the store is out of reach or without permission.
+        StorageError: the disk is full, the folder read-only, the store out of reach or without permission.
     """
-    _put(path, content, "create")
+    if not is_local(path):
+        _put(path, content, "create")
+        return
+    with _temporary_of(path) as temporary:
+        temporary.write_bytes(content)
+        sync(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links: the file may then be cut off by a power cut.
+            with path.open("xb") as file:
+                file.write(content)
+        sync(path.parent)
 
 
 def remove(path: Path) -> None:

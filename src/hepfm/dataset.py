@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import awkward as ak
@@ -97,6 +98,16 @@ class Dataset:
     def processes(self) -> tuple[str, ...]:
         """Names of the hard processes that there are jets of."""
         return tuple(dict.fromkeys(name for file in self.files for name in file.processes))
+
+    def check_target(self, path: Path) -> None:
+        """Check that a file that will be written is none of those that the jets are read from.
+
+        Raises:
+            InputError: it is one of them.
+        """
+        if path.exists() and path.resolve() in {Path(file.path).resolve() for file in self.files}:
+            msg = f"{path}: is read here, and would be replaced. Choose another name or folder for what is written."
+            raise InputError(msg)
 
     @property
     def jets(self) -> ak.Array:

@@ -41,13 +41,17 @@ def export(
         columns: a column map, as `hepfm.open` takes it.
 
     Raises:
-        InputError: no such format or source, or jets without what the format needs.
+        InputError: no such format or source, jets without what the format needs, or a file that is read would be
+            replaced.
         StorageError: a file could not be written.
     """
     if to not in FORMATS:
         raise InputError(unknown_name("format", to, list(FORMATS)))
     dataset = open_jets(source, columns=columns)
     left_out, write = FORMATS[to]
+    if not len(dataset):
+        msg = f"{source}: there are no jets to write."
+        raise InputError(msg)
     paths = tuple(write(dataset, out))
     notes = [*dataset.notes, *left_out(dataset.columns)]
     if to == "omnilearned" and not _has_splits(dataset):
@@ -57,13 +61,13 @@ def export(
 
 def _write_parquet(dataset: Dataset, out: Path) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
-        path = out / f"{name}.parquet"
+        path = _target(dataset, out / f"{name}.parquet")
         parquet.write_parquet(path, one.tables(_TABLE_JETS), {"source": one.name, "hepfm": __version__}, one.classes)
         yield path
 
 
 def _write_rs3l(dataset: Dataset, out: Path) -> Iterator[Path]:
-    path = out / "jets.h5"
+    path = _target(dataset, out / "jets.h5")
     blocks = dataset.aligned_tables(_ALIGNED_JETS) if dataset.variations else ([t] for t in dataset.tables(_TABLE_JETS))
     rs3l.write_rs3l(path, blocks, classes=dataset.classes)
     yield path
@@ -71,14 +75,14 @@ def _write_rs3l(dataset: Dataset, out: Path) -> Iterator[Path]:
 
 def _write_root(dataset: Dataset, out: Path) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
-        path = out / f"{name}.root"
+        path = _target(dataset, out / f"{name}.root")
         root.write_root(path, one.tables(_TABLE_JETS), one.classes)
         yield path
 
 
 def _write_padded(dataset: Dataset, out: Path) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
-        path = out / f"{name}.h5"
+        path = _target(dataset, out / f"{name}.h5")
         padded.write_padded(path, one.tables(_TABLE_JETS), classes=one.classes)
         yield path
 
@@ -86,16 +90,22 @@ def _write_padded(dataset: Dataset, out: Path) -> Iterator[Path]:
 def _write_omnilearned(dataset: Dataset, out: Path) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
         if not _has_splits(one):
-            path = out / f"{name}.h5"
+            path = _target(dataset, out / f"{name}.h5")
             omnilearned.write_omnilearned(path, one.tables(_TABLE_JETS), classes=one.classes)
             yield path
             continue
         for split in SPLITS:
             tables = one.tables(_TABLE_JETS, split=split)
             if (first := next(tables, None)) is not None:
-                path = out / omnilearned.FOLDERS[split] / f"{name}.h5"
+                path = _target(dataset, out / omnilearned.FOLDERS[split] / f"{name}.h5")
                 omnilearned.write_omnilearned(path, chain([first], tables), classes=one.classes)
                 yield path
+
+
+def _target(dataset: Dataset, path: Path) -> Path:
+    """The path of a file that is written, which replaces none of those that are read."""
+    dataset.check_target(path)
+    return path
 
 
 def _has_splits(dataset: Dataset) -> bool:
@@ -103,12 +113,14 @@ def _has_splits(dataset: Dataset) -> bool:
 
 
 def _by_variation(dataset: Dataset) -> Iterator[tuple[str, Dataset]]:
-    """The files of each variation; all of them together where they do not say whose views they hold."""
+    """The jets of each variation that has some; all of them together where files do not say whose views they hold."""
     if not all(len(file.variations) == 1 for file in dataset.files):
         yield "jets", dataset
         return
     for name in dataset.variations:
-        yield name, Dataset([file for file in dataset.files if file.variations == (name,)], name)
+        one = Dataset([file for file in dataset.files if file.variations == (name,)], name)
+        if len(one):
+            yield name, one
 
 
 FORMATS: MappingProxyType[

@@ -50,7 +50,7 @@ def constituent_inputs(table: JetTable, names: Sequence[str], *, allow_missing: 
         float32, shape (M, F).
 
     Raises:
-        InputError: the table lacks a column.
+        InputError: the table lacks a column, or holds infinite numbers.
     """
     values = np.empty((table.n_constituents, len(names)), np.float32)
     for feature, name in enumerate(check_inputs(names)):
@@ -64,4 +64,7 @@ def constituent_inputs(table: JetTable, names: Sequence[str], *, allow_missing: 
             values[:, feature] = np.hypot(table.constituents["part_px"], table.constituents["part_py"])
         else:
             values[:, feature] = table.constituents[name]
+        if n_infinite := int(np.isinf(values[:, feature]).sum()):
+            msg = f"{name} of {n_infinite:,} constituents is infinite. Leave their jets out; NaN stands for unknown."
+            raise InputError(msg)
     return values

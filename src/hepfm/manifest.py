@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hepfm.atomic import (
-    create_in_store,
+    create,
     exists,
     is_local,
     location,
@@ -129,7 +129,7 @@ class _Segments:
             self.number += 1
             # Never over another run's segment, even if that one took the lock while this process was asleep.
             with suppress(FileExistsError):
-                create_in_store(self._path, line)
+                create(self._path, line)
                 return
 
     @property

@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 
 from hepfm import __version__, manifest
-from hepfm.atomic import location, write_whole
+from hepfm.atomic import location, names, write_whole
 from hepfm.cards.dataset_card import dataset_card
+from hepfm.cards.pictures import FOLDER as PICTURES
 from hepfm.cards.pictures import write_pictures
 from hepfm.dataset import Dataset
 from hepfm.errors import CampaignError, InputError
@@ -21,6 +22,7 @@ from hepfm.formats.parquet import ARROW_VERSION, parquet_writer, read_metadata
 from hepfm.hub import Published, publish_folder
 from hepfm.opening import open as open_jets
 from hepfm.resim.check import check_campaign
+from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE, SPLITS, split_of
 from hepfm.table import JetTable
 
@@ -104,17 +106,18 @@ def stage(
 
     Raises:
         CampaignError: the folder is no campaign, is damaged, or has no jets.
-        InputError: `out` is the campaign's own folder.
+        InputError: `out` is a campaign's folder, or holds other files than a campaign that was converted.
         StorageError: a file could not be written.
     """
     source, target = location(folder), Path(out)
     dataset = open_jets(str(folder))
-    if str(source) == str(target):
-        msg = f"{out}: is the campaign itself. Choose another folder for the files."
-        raise InputError(msg)
+    _check_target(target)
     if not len(dataset):
         msg = f"{folder}: has no jets yet. Run the campaign first: hepfm-data resim {folder}"
         raise CampaignError(msg)
+    # A variation may have no jet at all: in the beginning of a campaign, or above a high threshold.
+    with_jets = {name for file in dataset.files if file.n_jets for name in file.variations}
+    dataset = Dataset([file for file in dataset.files if with_jets.issuperset(file.variations)], dataset.name)
     records = {f"{source}/{record.path}": record.sha256 for record in manifest.read(source)}
     published: list[PublishedFile] = []
     n_done = 0
@@ -220,9 +223,35 @@ class _SplitFiles:
         return False
 
 
+def _check_target(folder: Path) -> None:
+    """Check that a folder is empty, or of a campaign that was converted, the last time perhaps in part.
+
+    Raises:
+        InputError: it holds anything else, which converted files would mix with, or replace.
+    """
+    if (folder / CAMPAIGN_FILE).exists():
+        msg = f"{folder}: is a campaign itself. Choose another folder for the files."
+        raise InputError(msg)
+    if (folder / INDEX).exists():
+        return
+    ours = {"data", PICTURES}
+    strangers = [name for name in names(folder) if name not in ours and not name.startswith(".")]
+    strangers += [str(path) for path in folder.glob("data/*/*.parquet") if not _is_ours(path)]
+    if strangers:
+        msg = f"{folder}: holds {strangers[0]}, which is not of a converted campaign. Choose an empty or a new folder."
+        raise InputError(msg)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a Parquet file is one that was written by `stage`."""
+    with suppress(InputError, OSError):
+        return {"name", "source", "split"} <= read_metadata(path).keys()
+    return False
+
+
 def _remove_others(folder: Path, files: Sequence[PublishedFile]) -> None:
     """Delete Parquet files of an earlier state of the campaign, which `datasets` would read too."""
     known = {folder / file.path for file in files}
     for path in folder.glob("data/*/*.parquet"):
-        if path not in known:
+        if path not in known and _is_ours(path):
             path.unlink()

@@ -45,13 +45,18 @@ def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str,
                 variation["seconds"] += seconds
         chunks[record.chunk] = record
     estimates: dict[str, dict[str, list[float]]] = defaultdict(dict)
-    for record in chunks.values():
+    weights: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    # In their order, for of a file's running estimate the last one counts, whichever chunk was finished last.
+    for _, record in sorted(chunks.items()):
         processes[record.process]["n_events"] += record.n_events
         estimates[record.process] |= record.cross_sections
-    for name, found in estimates.items():
-        values, errors = zip(*found.values(), strict=True)
-        processes[name]["cross_section"] = math.fsum(values) / len(values)
-        processes[name]["cross_section_error"] = math.hypot(*errors) / len(errors)
+        for name in record.cross_sections:
+            weights[record.process][name] += record.n_events / len(record.cross_sections)
+    for process, found in estimates.items():
+        shares = [weights[process][name] / sum(weights[process].values()) for name in found]
+        parts = [(share * value, share * error) for share, (value, error) in zip(shares, found.values(), strict=True)]
+        processes[process]["cross_section"] = math.fsum(value for value, _ in parts)
+        processes[process]["cross_section_error"] = math.hypot(*(error for _, error in parts))
     for variation in variations.values():
         variation["ms_a_view"] = 1000 * variation.pop("seconds") / max(variation["n_events"], 1)
     total = sum(stages.values())

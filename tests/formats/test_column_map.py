@@ -86,6 +86,20 @@ def test_units_signs_sentinels_weights_and_text_labels(tmp_path):
     np.testing.assert_array_equal(table.columns["twice"], [14.0, 16.0])
 
 
+def test_nan_may_stand_for_none(tmp_path):
+    lists = {"pt": [[2.0, 1.0]], "eta": [[0.1, 0.2]], "phi": [[0.1, 0.2]], "d0": [[0.5, float("nan")]]}
+    pq.write_table(pa.table(lists), tmp_path / "my.parquet")
+    text = """
+    [constituents]
+    part_pt = "pt"
+    part_eta = "eta"
+    part_phi = "phi"
+    part_d0val = { column = "d0", missing = nan }
+    """
+    table = read_all(open_table(tmp_path / "my.parquet", write_map(tmp_path, text)))
+    np.testing.assert_array_equal(table.constituents["part_d0val"], [0.5, 0.0])
+
+
 def test_structured_arrays_are_mapped_by_their_members(tmp_path):
     """The layout of ATLAS's flavour-tagging files: jets (N,) and tracks (N, M) with named members."""
     p4, _ = particles(np.random.default_rng(8), [3, 1], mass=0.0)

@@ -3,6 +3,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from toy_jets import toys, write_toys
 
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import content_digest, open_shard
@@ -101,6 +102,20 @@ def test_datasets_knows_the_classes_and_gives_the_same_numbers(jets, path, tmp_p
     assert loaded["event_id"][:] == jets.columns["event_id"].tolist()
     assert loaded["part_isMuon"][0] == jets.slice(0, 1).constituents["part_isMuon"].tolist()
     assert np.array_equal(np.concatenate(loaded["part_px"][:]).astype(np.float32), jets.constituents["part_px"])
+
+
+def test_constituents_without_momenta_across_the_beam_are_refused_when_the_file_is_opened(tmp_path):
+    table = pa.table({"jet_pt": [500.0], "part_pt": [[1.0, 3.0]], "part_deta": [[0.0, 0.1]]})
+    pq.write_table(table, tmp_path / "other.parquet")
+    with pytest.raises(InputError, match="no part_px and part_py, but jet_pt, part_pt"):
+        open_parquet(tmp_path / "other.parquet")
+
+
+def test_variations_keep_the_order_of_the_jets(tmp_path):
+    """The first of them is taken for the nominal one."""
+    tables = [toys(4, variation=name) for name in ("nominal", "fsr-up", "colour-reconnection")]
+    path = write_toys(tmp_path / "a.parquet", JetTable.concatenate(tables))
+    assert open_parquet(path).variations == ("nominal", "fsr-up", "colour-reconnection")
 
 
 def test_any_parquet_with_our_names_opens_with_types_brought_to_ours(tmp_path):

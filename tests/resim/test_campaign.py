@@ -309,7 +309,10 @@ def test_chunks_keep_several_workers_busy_and_stay_small(n_events: int, chunk_ev
 def test_jet_pt_replaces_that_of_the_preset() -> None:
     campaign = plan(10, "1", jet_pt=(450.0, 800.0))
     assert (campaign.selection.pt_min, campaign.selection.pt_max) == (450.0, 800.0)
+    # The hard process stays as far below, or the sample would lack what it pushes above the threshold.
+    assert all("PhaseSpace:pTHatMin = 393.75" in p.settings for p in campaign.processes)
     campaign = plan(10, "1", jet_pt=(None, 800.0))
+    assert campaign.processes == plan(10, "1").processes
     assert (campaign.selection.pt_min, campaign.selection.pt_max) == (400.0, 800.0)
     assert asdict(campaign.selection) | {"pt_max": float("inf")} == asdict(PRESETS["rs3l"].selection)
 

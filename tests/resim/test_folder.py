@@ -1,17 +1,21 @@
 """The campaign folder: extended with more variations, and kept to one process."""
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from typing import IO
 
 import pytest
 
 from hepfm import manifest
+from hepfm.atomic import write_whole
 from hepfm.errors import CampaignError, InputError
 from hepfm.resim import Campaign, extend, run
 from hepfm.resim.check import check_campaign
-from hepfm.resim.folder import locked
+from hepfm.resim.folder import locked, prepare
 from hepfm.resim.variations import Variation
 
 EXTRA = Variation("extra", ("PartonLevel:MPI = off", "PartonLevel:ISR = off"))
@@ -70,6 +74,48 @@ def test_second_process_is_refused_while_the_first_runs(small_campaign: tuple[Ca
     with locked(folder), pytest.raises(CampaignError, match="another process"):
         run(campaign, folder, workers=1)
     run(campaign, folder, workers=1)
+
+
+def test_of_processes_that_begin_at_once_one_has_the_folder(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    """Also if they want different campaigns, and each has looked at the folder before the other wrote."""
+    campaign, _ = small_campaign
+    for trial in range(20):
+        folder, wanted = tmp_path / str(trial), [replace(campaign, seed=seed) for seed in (1, 2, 1, 2)]
+        begin, end = Barrier(len(wanted)), Barrier(len(wanted))
+
+        def hold(mine: Campaign, folder: Path = folder, begin: Barrier = begin, end: Barrier = end) -> bool:
+            begin.wait()
+            try:
+                prepare(mine, folder)
+                with locked(folder):
+                    end.wait()
+                    return Campaign.from_toml(folder / "campaign.toml") == mine
+            except CampaignError:
+                end.wait()
+                return False
+
+        with ThreadPoolExecutor(len(wanted)) as threads:
+            assert sum(threads.map(hold, wanted)) == 1
+
+
+def test_a_lock_of_a_file_that_was_replaced_keeps_nobody_out_and_is_not_taken(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, _ = small_campaign
+    prepare(campaign, tmp_path)
+    opened = []
+
+    def lock_late(file: IO[str], how: int) -> None:
+        if not opened:  # somebody extends the campaign in between
+            write_whole(tmp_path / "campaign.toml", campaign.to_toml().encode())
+        opened.append(os.fstat(file.fileno()).st_ino)
+
+    monkeypatch.setattr("fcntl.flock", lock_late)
+    with locked(tmp_path):
+        assert opened[-1] == (tmp_path / "campaign.toml").stat().st_ino
+    assert len(opened) == 2
 
 
 def test_what_killed_processes_left_half_written_is_gone_at_the_end(

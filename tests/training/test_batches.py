@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from toy_jets import toys
 
 import hepfm
 from hepfm.errors import InputError
@@ -14,6 +15,13 @@ COLUMNS = ("part_px", "part_charge", "part_isPhoton")
 @pytest.fixture(scope="module")
 def table(small_campaign):
     return hepfm.open(small_campaign[1]).read_table(variation="quick")
+
+
+def test_infinite_inputs_are_refused_by_name():
+    jets = toys(3)
+    jets.constituents["part_energy"][2] = np.inf
+    with pytest.raises(InputError, match="part_energy of 1 constituents is infinite"):
+        PaddedJets(jets, ["part_pt", "part_energy"])
 
 
 @pytest.mark.parametrize("length", [1, 7, 128])

@@ -120,6 +120,14 @@ def test_jets_are_not_scored_over_older_scores(run, data, tmp_path):
         hepfm_data("predict", run, tmp_path / "once.parquet", "--out", tmp_path / "twice.parquet")
 
 
+def test_jets_are_not_replaced_by_their_scores(run, tmp_path):
+    path = write_toys(tmp_path / "mine.parquet")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is read here, and would be replaced"):
+        hepfm_data("predict", run, path, "--out", path)
+    assert path.read_bytes() == before
+
+
 def test_scores_go_to_a_format_that_is_known(run, data, tmp_path):
     with pytest.raises(InputError, match=r"unknown format '.csv'. Known: .parquet, .h5, .root"):
         hepfm_data("predict", run, data, "--out", tmp_path / "scores.csv")
@@ -138,6 +146,8 @@ def test_names_of_score_columns_are_names_everywhere(tagger):
     tagger.model.config.id2label = {0: "t→bqq′", 1: "QCD light"}
     try:
         assert score_columns(tagger) == ("score_t_bqq_", "score_QCD_light")
+        tagger.model.config.id2label = {0: "W+", 1: "W-"}
+        assert score_columns(tagger) == ("score_W_", "score_W__2")
     finally:
         tagger.model.config.id2label = {0: "QCD", 1: "Hbb"}
 
@@ -225,6 +235,22 @@ def test_classes_are_joined_to_signal_and_background(data, backbone, tmp_path):
     )
 
 
+def test_a_class_may_have_a_plus_in_its_name(data, backbone, tmp_path):
+    table = toys()
+    names = np.array(["Z+jets", "Hbb"])[table.columns["is_wide"].astype(int)]
+    path = write_toys(tmp_path / "a.parquet", replace(table, columns=table.columns | {"process": names}))
+    wanted = Finetuning(str(backbone), (str(path),), labels=Labels("process"), n_epochs=2, seed=1)
+    tagger = Tagger(finetune(wanted, tmp_path / "run").model)
+    asked = Question("process", signal=("Hbb",), background=("Z+jets",), split=None)
+    found, alike = (
+        evaluate(tagger, hepfm.open(path), asked),
+        evaluate(tagger, hepfm.open(path), Question("process", split=None)),
+    )
+
+    assert (found["classes"], found["n_jets"], found["n_left_out"]) == (["Z+jets", "Hbb"], 400, 0)
+    assert found["auc"] == pytest.approx(alike["auc_against_rest"]["Hbb"], abs=1e-4)
+
+
 def test_a_predicted_number_is_measured_by_its_residuals(recipe, data, tmp_path):
     done = finetune(replace(recipe, task="regression", labels=Labels("jet_sdmass"), n_epochs=6), tmp_path / "run")
     tagger = Tagger(done.model)
@@ -255,6 +281,23 @@ def test_data_that_trained_are_only_tested_on_their_test_split(recipe, tmp_path)
     finetune(replace(recipe, data=(str(path),), n_epochs=1), tmp_path / "run")
     tagger = Tagger.load(str(tmp_path / "run"))
     assert default_split(hepfm.open(path), tagger.digests) == "test"
+
+
+def test_some_of_the_files_that_trained_are_not_taken_for_jets_that_did_not(recipe, tmp_path):
+    """Without events a jet's split goes by its place in all files: of one of them nothing is known."""
+    paths = []
+    for seed in (1, 2):
+        table = toys(60, seed=seed)
+        columns = {"jet_label": table.columns["jet_label"]}
+        paths.append(write_toys(tmp_path / f"{seed}.parquet", replace(table, columns=columns)))
+    finetune(replace(recipe, data=(str(tmp_path / "*.parquet"),), n_epochs=1), tmp_path / "run")
+    tagger, one = Tagger.load(str(tmp_path / "run")), hepfm.open(paths[0])
+
+    with pytest.raises(InputError, match="shares files with the jets that trained"):
+        default_split(one, tagger.digests)
+    assert default_split(hepfm.open(paths), tagger.digests) == "test"
+    assert evaluate(tagger, one, Question(split="test"))["has_training_jets"]
+    assert not evaluate(tagger, hepfm.open(paths), Question(split="test"))["has_training_jets"]
 
 
 def test_jets_of_one_class_have_an_accuracy_and_no_curve(tagger, tmp_path):

@@ -11,7 +11,7 @@ from hepfm.models.configuration import KINEMATICS, TRACKS, TYPES
 from hepfm.models.mpm import JET_TARGETS, NOT_ASKED
 from hepfm.training.augmentation import turn
 from hepfm.training.batches import PaddedJets
-from hepfm.training.jet_targets import COLUMNS, displacements, jet_targets
+from hepfm.training.jet_targets import COLUMNS, Scale, displacements, jet_targets
 from hepfm.training.masking import MaskedBatches, Views
 
 INPUTS = (*KINEMATICS, *TYPES, *TRACKS)
@@ -23,18 +23,28 @@ def table(small_campaign):
 
 
 def test_targets_of_jets_are_standardised(table):
-    found = jet_targets(table)
+    numbers = jet_targets(table)
+    numbers[0] = np.nan
+    found = Scale.of(numbers)(numbers)[1:]
 
-    assert found.shape == (table.n_jets, len(JET_TARGETS))
+    assert found.shape == (table.n_jets - 1, len(JET_TARGETS))
+    assert np.isnan(Scale.of(numbers)(numbers)[0]).all()
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-5)
     changing = found.std(0) > 0
     np.testing.assert_allclose(found.std(0)[changing], 1, atol=1e-5)
     assert changing.sum() > 12
 
 
+def test_units_of_targets_are_those_of_the_jets_that_they_were_taken_from(table):
+    numbers = jet_targets(table)
+    scale = Scale.of(numbers)
+    np.testing.assert_allclose(scale(numbers[:5]) * scale.width + scale.mean, numbers[:5], rtol=1e-5, atol=1e-5)
+
+
 def test_targets_of_jets_are_their_observables(table):
     """What is standardised is on a line with what it is made of."""
-    found = jet_targets(table)
+    numbers = jet_targets(table)
+    found = Scale.of(numbers)(numbers)
     observables = _observables(table)
     assert set(observables) < set(JET_TARGETS)
     for name, expected in observables.items():

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from toy_jets import toys
 
 import hepfm
 from hepfm.inputs import columns_for
-from hepfm.models.configuration import KINEMATICS, TYPES
+from hepfm.models.configuration import KINEMATICS, TYPE_FLAGS, TYPES
+from hepfm.models.mpm import NOT_ASKED
 from hepfm.training.batches import PaddedJets
 from hepfm.training.masking import CODES, MaskedBatches, Views, split
 
@@ -73,6 +77,23 @@ def test_types_are_those_of_the_data_even_where_the_network_does_not_see_them(je
 
     assert batch["constituents"][batch["mask"]].isnan().any(0).sum() == len(TYPES)
     assert torch.equal(batch["hidden_types"][batch["hidden_mask"]], expected[batch["hidden_mask"]])
+
+
+def test_no_type_is_asked_where_none_is_known():
+    """The first of no flags would be the first kind of particle."""
+    table = toys(20)
+    parts = {name: values for name, values in table.constituents.items() if name not in TYPE_FLAGS}
+    unknown = PaddedJets(replace(table, constituents=parts), INPUTS, trim=True, allow_missing=True)
+    none = PaddedJets(
+        replace(
+            table, constituents=table.constituents | {name: np.zeros(table.n_constituents, bool) for name in TYPE_FLAGS}
+        ),
+        INPUTS,
+        trim=True,
+    )
+    for jets in (unknown, none):
+        batch = masked(jets, targets=("type",))(np.arange(20), np.random.default_rng(0))
+        assert (batch["hidden_types"] == NOT_ASKED).all()
 
 
 def test_a_batch_is_a_function_of_its_random_numbers(jets):

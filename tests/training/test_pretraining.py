@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,15 +16,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from toy_jets import toys, write_toys
 
 import hepfm
 from hepfm.cli import cli
 from hepfm.errors import CampaignError, InputError
 from hepfm.models import AutoModel, EdgeConvBackbone, JetBackbone
 from hepfm.tokenizers import TokenizerSettings
+from hepfm.training import pretraining
 from hepfm.training.pretraining import PretrainingRecipe, prepare, pretrain
 from hepfm.training.recipes import Optimisation, make_recipe, read_recipe
-from hepfm.training.run import read_metrics
+from hepfm.training.run import _arguments, read_metrics
 from hepfm.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -240,6 +243,45 @@ def test_other_data_or_another_recipe_is_refused(campaign, tmp_path):
     fewer = hepfm.open([file.path for file in campaign.files[:-1]])
     with pytest.raises(CampaignError, match="holds a training with other data"):
         pretrain(recipe(), [fewer], tmp_path)
+
+
+def test_a_training_whose_loss_is_no_number_stops_and_saves_no_network(campaign, tmp_path):
+    with pytest.raises(InputError, match=r"is no number at step \d+"):
+        pretrain(recipe(**{"optimisation.learning_rate": 1e30}), [campaign], tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_one_process_takes_one_gpu(tmp_path):
+    """Of two, each would have half of a batch: the first views or the second ones."""
+    settings = _arguments(Optimisation(n_steps=1), tmp_path)
+    assert settings.device.type in ("cpu", "cuda")
+    settings._n_gpu = 2  # what transformers finds on a machine with two
+    assert settings.n_gpu == 1
+    assert settings.train_batch_size == settings.per_device_train_batch_size
+
+
+def test_jets_without_what_a_target_asks_for_are_refused(tmp_path):
+    table = toys(100)
+    parts = {name: values for name, values in table.constituents.items() if not name.startswith("part_is")}
+    jets = hepfm.open(write_toys(tmp_path / "a.parquet", replace(table, constituents=parts)))
+    with pytest.raises(InputError, match="targets has 'type', but the jets have no part_isChargedHadron"):
+        prepare(recipe(**{"mpm.targets": ["type"], "data.variations": []}), [jets])
+    found = prepare(recipe(**{"mpm.targets": ["inputs"], "data.variations": []}), [jets])
+    assert found.data["missing_inputs"][0] == "part_isChargedHadron"
+
+
+@pytest.mark.parametrize("identity", [None, 0])
+def test_a_part_of_the_jets_is_of_all_files(tmp_path, identity):
+    """Files hold one class after another."""
+    files = []
+    for number in range(2):
+        table = toys(400, seed=number).select(np.arange(number, 400, 2))
+        columns = table.columns | {"event_id": table.columns["event_id"] + 1000 * number}
+        files.append(write_toys(tmp_path / f"{number}.parquet", replace(table, columns=columns)))
+    part = pretraining._read(hepfm.open(files), ("part_px",), "train", {}, 60, identity=identity, label="jet_label")
+
+    assert part.n_jets == 60
+    assert np.unique(part.columns["jet_label"], return_counts=True)[1].min() > 15
 
 
 def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):

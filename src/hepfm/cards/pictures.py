@@ -16,7 +16,7 @@ from hepfm.dataset import Dataset
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FOLDER = "figures"
+FOLDER = "figures"
 _VIEWS = "views"
 _DPI = 110
 _CANDIDATES = 100  # jets of which the most telling is drawn
@@ -53,8 +53,8 @@ def write_pictures(folder: Path, campaign: Path, dataset: Dataset, digest: str) 
     observables = [o for o in OBSERVABLES if set(dataset.columns).issuperset(o.columns)]
     views = f"One frozen event, simulated under {len(dataset.variations)} variations: a jet in the η–φ plane"
     found = [
-        Picture(f"{_FOLDER}/{_VIEWS}.png", views),
-        *(Picture(f"{_FOLDER}/{o.name}.png", f"Distribution of the {o.title}") for o in observables),
+        Picture(f"{FOLDER}/{_VIEWS}.png", views),
+        *(Picture(f"{FOLDER}/{o.name}.png", f"Distribution of the {o.title}") for o in observables),
     ]
     if all(_shows(folder / picture.path, digest) for picture in found):
         return tuple(found)
@@ -63,7 +63,7 @@ def write_pictures(folder: Path, campaign: Path, dataset: Dataset, digest: str) 
         _log.warning("the card has no pictures: %s", why)
     figures = {} if why else _draw(campaign, dataset)
     for name in (_VIEWS, *(o.name for o in OBSERVABLES)):
-        path = folder / _FOLDER / f"{name}.png"
+        path = folder / FOLDER / f"{name}.png"
         if name in figures:
             write_whole(path, _png(figures[name], digest))
         else:

@@ -49,7 +49,7 @@ def write_tokenizer_card(folder: Path, *, name: str | None = None) -> tuple[str,
         f"## Data\n\n{_data(origin['data'])}",
         "## What the codes keep\n\n" + (_table(evaluation) if evaluation else "Not evaluated yet."),
         f"## Recipe\n\n```toml\n{(folder / 'recipe.toml').read_text(encoding='utf-8').strip()}\n```",
-        "## Limits\n\nTrained on simulated jets of 500 to 1000 GeV without pile-up; for others, evaluate before use. "
+        "## Limits\n\nTrained on the jets above; for other momenta, detectors or pile-up, evaluate before use. "
         "Masses are those of massless constituents.",
         "Source of the method: Masked Particle Modeling, arXiv:2401.13537 and arXiv:2409.12589.",
     ]

@@ -5,6 +5,7 @@ relative to the jet; a jet's four-momentum from the sum of its constituents; cha
 docs/formats.md explains how to write a map.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +208,9 @@ class MappedFile(JetFile):
 
 def _scaled(expression: Expression, values: NDArray[Any]) -> NDArray[Any]:
     if expression.missing is not None:
-        values = np.where(values == expression.missing, values.dtype.type(0), values)
+        # NaN equals nothing, not even itself.
+        is_nan = values.dtype.kind == "f" and math.isnan(expression.missing)
+        values = np.where(np.isnan(values) if is_nan else values == expression.missing, values.dtype.type(0), values)
     return values if expression.scale == 1 else values * np.float64(expression.scale)
 
 

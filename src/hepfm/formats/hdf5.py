@@ -117,7 +117,7 @@ def open_shard(path: Path) -> JetFile:
         InputError: the file is damaged or no shard.
     """
     table = read_shard(path, ["variation", "process"])
-    variations, processes = (tuple(np.unique(table.columns[name]).tolist()) for name in ("variation", "process"))
+    variations, processes = (tuple(dict.fromkeys(table.columns[name].tolist())) for name in ("variation", "process"))
     return ShardFile(str(path), table.n_jets, variations=variations, processes=processes)
 
 

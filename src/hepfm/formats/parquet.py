@@ -28,6 +28,8 @@ ARROW_VERSION = pa.__version__
 """What the bytes of a file depend on besides its content."""
 
 _TEXT = ("variation", "process")
+# By which constituents are ordered.
+_MOMENTA = ("part_px", "part_py")
 _LABEL = "jet_label"
 
 
@@ -95,6 +97,9 @@ def open_parquet(path: Path) -> JetFile:
         if not any(is_constituent(c.name) for c in columns):
             msg = f"{path}: no lists of constituents such as part_px, but {', '.join(schema.names[:8])}. {EXPECTED}"
             raise InputError(msg)
+        if missing := [name for name in _MOMENTA if name not in {c.name for c in columns}]:
+            msg = f"{path}: no {' and '.join(missing)}, but {', '.join(schema.names[:8])}. {EXPECTED}"
+            raise InputError(msg)
         text = {name: _distinct(file, name) for name in _TEXT if name in schema.names}
     notes = [f"left out, for a jet or a constituent has no single number there: {', '.join(left_out)}"] * bool(left_out)
     return ParquetFile(
@@ -139,7 +144,7 @@ class ParquetFile(JetFile):
         """Read some jets: the row groups that hold them, and of these the columns wanted."""
         known = {c.name: c for c in self.columns}
         lists = [name for name in known if is_constituent(name)]
-        order = () if self.ordered else ("part_px", "part_py")
+        order = () if self.ordered else _MOMENTA
         wanted = list(dict.fromkeys((*names, *order)))
         # Offsets come with any list; the smallest one will do.
         extra = [] if any(map(is_constituent, wanted)) else [min(lists, key=lambda n: known[n].numpy_dtype.itemsize)]
@@ -256,7 +261,10 @@ def _classes(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _distinct(file: pq.ParquetFile, name: str) -> tuple[str, ...]:
-    """The words of a text column. Its least and greatest one in each row group tell, where they are the same."""
+    """The words of a text column, in the order of the jets.
+
+    The least and greatest one of a row group tell, where they are the same.
+    """
     leaves = [file.schema.column(i).path for i in range(len(file.schema))]
     place = leaves.index(name)
     found: dict[str, None] = {}
@@ -266,7 +274,7 @@ def _distinct(file: pq.ParquetFile, name: str) -> tuple[str, ...]:
             found[statistics.min] = None
         else:
             values = file.read_row_group(number, columns=[name])[name]
-            found.update(dict.fromkeys(sorted(values.unique().to_pylist())))
+            found.update(dict.fromkeys(values.unique().to_pylist()))
     return tuple(found)
 
 

@@ -21,6 +21,7 @@ TYPES = (
     "part_isElectron",
     "part_isMuon",
 )
+TYPE_FLAGS = tuple(name for name in TYPES if name.startswith("part_is"))
 
 # RS3L's fifteen inputs are these and three derived ones; it takes no uncertainties of impact parameters.
 _RS3L_INPUTS = (*KINEMATICS, "part_d0val", "part_dzval", *TYPES)

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hepfm import manifest
-from hepfm.atomic import exists, is_local, location, names, write_whole
+from hepfm.atomic import create, exists, is_local, location, names, write_whole
 from hepfm.errors import CampaignError
 from hepfm.resim.campaign import Campaign, check, check_files, what_decides
 from hepfm.resim.lease import lease
@@ -23,7 +24,9 @@ _VERSIONED = ("hepfm", "pythia8mc", "fastjet", "numpy", "numba", "awkward", "h5p
 
 
 def prepare(campaign: Campaign, folder: Path) -> None:
-    """Make the campaign folder, or check that it holds this very campaign.
+    """Make the campaign folder, or check that it holds this very campaign; `describe` follows, in the folder's lock.
+
+    Of several processes that begin at once one makes the folder, and the others find it.
 
     Raises:
         CampaignError: the folder holds something else.
@@ -45,7 +48,35 @@ def prepare(campaign: Campaign, folder: Path) -> None:
     if (is_local(folder) and folder.is_file()) or not all(map(_is_unfinished, names(folder))):
         msg = f"{folder} exists and is not a campaign folder. Choose another name."
         raise CampaignError(msg)
-    _write_settings(campaign, folder)
+    try:
+        # Never replaced while there may be somebody who locks it.
+        create(settings, campaign.to_toml().encode())
+    except FileExistsError:
+        prepare(campaign, folder)
+
+
+def describe(campaign: Campaign, folder: Path) -> None:
+    """Write what readers of the folder go by, unless it is there; its lock must be held.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if manifest.read_header(folder).get("digest") == campaign.digest:
+        return
+    header = {
+        "format_version": FORMAT_VERSION,
+        "digest": campaign.digest,
+        "n_events": campaign.n_events,
+        "seed": campaign.seed,
+        "detector": campaign.detector,
+        "processes": [p.name for p in campaign.processes],
+        "variations": [v.name for v in campaign.variations],
+        "shares": {v.name: {"keeps": v.kept, "of": v.base} for v in campaign.variations if not v.is_independent},
+        "n_shards": campaign.n_shards,
+        "split": SPLIT_RULE,
+        "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
+    }
+    write_whole(folder / manifest.HEADER, (json.dumps(header, indent=2) + "\n").encode())
 
 
 def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
@@ -78,7 +109,8 @@ def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
     larger = replace(campaign, variations=tuple(together.values()))
     check(larger)
     with locked(folder):
-        _write_settings(larger, folder)
+        write_whole(folder / CAMPAIGN_FILE, larger.to_toml().encode())
+        describe(larger, folder)
     return larger
 
 
@@ -110,28 +142,13 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def _flock(path: Path) -> Iterator[None]:
-    with path.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-def _write_settings(campaign: Campaign, folder: Path) -> None:
-    header = {
-        "format_version": FORMAT_VERSION,
-        "digest": campaign.digest,
-        "n_events": campaign.n_events,
-        "seed": campaign.seed,
-        "detector": campaign.detector,
-        "processes": [p.name for p in campaign.processes],
-        "variations": [v.name for v in campaign.variations],
-        "shares": {v.name: {"keeps": v.kept, "of": v.base} for v in campaign.variations if not v.is_independent},
-        "n_shards": campaign.n_shards,
-        "split": SPLIT_RULE,
-        "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
-    }
-    # campaign.toml comes last: a folder that has it is complete.
-    write_whole(folder / manifest.HEADER, (json.dumps(header, indent=2) + "\n").encode())
-    write_whole(folder / CAMPAIGN_FILE, campaign.to_toml().encode())
+    while True:
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it before may have replaced the file: a lock of the old one keeps nobody out.
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
 
 
 def _is_unfinished(name: str) -> bool:

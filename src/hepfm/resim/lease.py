@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hepfm.atomic import create_in_store, open_file, remove, write_whole
+from hepfm.atomic import create, open_file, remove, write_whole
 from hepfm.errors import StorageError
 
 # Seconds between two renewals. A lock that stays the same three times as long has lost its owner.
@@ -48,7 +48,7 @@ def lease(path: Path) -> Iterator[None]:
 def _take(path: Path, owner: str) -> None:
     while True:
         with suppress(FileExistsError):
-            create_in_store(path, _content(owner, 0))
+            create(path, _content(owner, 0))
             return
         found = _read(path)
         deadline = time.monotonic() + 3 * RENEWAL

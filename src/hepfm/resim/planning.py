@@ -42,11 +42,12 @@ def plan(
         detector: `none`, `cms` or `jetclass`.
         seed: of all random numbers.
         chunk_events: events a task; by default chosen from `n_events`.
-        jet_pt: least and largest jet pt in GeV, instead of the preset's.
+        jet_pt: least and largest jet pt in GeV, instead of the preset's; the least pt of the hard process follows.
 
     Raises:
         InputError: something in it is unknown, out of range or unreadable; the message says what to do.
     """
+    low, high = jet_pt
     if lhe and hepmc:
         msg = "Les Houches and HepMC files do not go into one campaign: their events are frozen at different points."
         raise InputError(msg)
@@ -57,10 +58,11 @@ def plan(
         n_events = available if n_events is None else min(n_events, available)
     else:
         sources, preset = resolve_processes(processes)
-        pt_hat = f"PhaseSpace:pTHatMin = {preset.pt_hat_min:g}"
+        # As far below the jets' threshold as in the preset: what is lost there would sculpt the sample.
+        below = 1.0 if low is None else low / preset.selection.pt_min
+        pt_hat = f"PhaseSpace:pTHatMin = {preset.pt_hat_min * below:g}"
         sources = tuple(replace(p, settings=(*p.settings, pt_hat)) for p in sources)
         n_events = 10_000 if n_events is None else n_events
-    low, high = jet_pt
     selection = {
         **asdict(preset.selection),
         **({} if low is None else {"pt_min": low}),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from hepfm.errors import InputError
 from hepfm.schema import unknown_name
 from hepfm.training.classes import class_names, encode
 from hepfm.training.metrics import Roc, accuracy, auc, auc_error, confusion, rejection, roc
-from hepfm.training.origin import describe_data
+from hepfm.training.origin import describe_data, is_part_of
 from hepfm.training.robustness import N_BINS, View, compare_views
 from hepfm.training.scoring import Tagger
-from hepfm.training.source import Source
+from hepfm.training.source import Source, knows_events
 
 EVALUATION = "evaluation.json"
 EFFICIENCIES = (0.3, 0.5, 0.7)
@@ -93,11 +93,12 @@ def evaluate(
         InputError: the data lack labels or inputs, or have no jet of the tagger's classes.
     """
     names = question.variations or dataset.variations or (None,)
-    truth_names = _truth_names(tagger, dataset, question)
+    truth = _true_classes(tagger, dataset, question)
+    truth_names = tuple(truth)
     scored: dict[str, Scored] = {}
     for number, name in enumerate(names):
         source = Source(dataset, question.split, name)
-        scored[name or "all"] = _score(tagger, source, number, question, truth_names, report)
+        scored[name or "all"] = _score(tagger, source, number, question, truth, report)
     nominal = next(iter(scored.values()))
     where = f"the {question.split} split of {dataset.name}" if question.split else dataset.name
     if not len(nominal.truth):
@@ -110,18 +111,19 @@ def evaluate(
         "data": data,
         "question": asdict(question),
         "split": split,
-        "has_training_jets": data.get("digest") in tagger.digests and split in ("all", "train"),
+        "has_training_jets": (data["digest"] in tagger.digests and split in ("all", "train"))
+        or is_part_of(data, tagger.digests),
         "label": question.label,
         "classes": list(truth_names),
         "n_jets": len(nominal.truth),
         "n_left_out": nominal.n_unknown,
         "variation": next(iter(scored)),
     }
-    found |= _residuals(nominal) if tagger.is_regression else _merit(tagger, nominal, truth_names, question)
+    found |= _residuals(nominal) if tagger.is_regression else _merit(tagger, nominal, truth, question)
     if len(scored) > 1:
-        found["robustness"] = _robustness(tagger, scored, truth_names, question)
+        found["robustness"] = _robustness(tagger, scored, truth, question)
         rest = {n: s for n, s in scored.items() if len(s.truth)}
-        found["robustness"]["merit"] = {n: _headline(tagger, s, truth_names, question) for n, s in rest.items()}
+        found["robustness"]["merit"] = {n: _headline(tagger, s, truth, question) for n, s in rest.items()}
     return dict(_finite(found))
 
 
@@ -141,13 +143,24 @@ def default_split(dataset: Dataset, trained_on: Sequence[str]) -> str | None:
 
     Args:
         dataset: to test on.
-        trained_on: digests of the data that a network was trained on.
+        trained_on: digests of the data that a network was trained on, see `digests_of`.
 
     Returns:
         "test"; or None, which stands for all jets.
+
+    Raises:
+        InputError: some of the files trained the network, and only all of them together tell which jets did.
     """
-    knows_events = Source(dataset, None).knows_events
-    return "test" if knows_events or describe_data(dataset)["digest"] in trained_on else None
+    if knows_events(dataset):
+        return "test"
+    described = describe_data(dataset)
+    if is_part_of(described, trained_on):
+        msg = (
+            f"{dataset.name}: shares files with the jets that trained the network; without event_id, only those files "
+            "together tell which jets did. Name just them, or only others; --split all takes all jets as they are."
+        )
+        raise InputError(msg)
+    return "test" if described["digest"] in trained_on else None
 
 
 def background_of(classes: Sequence[str]) -> tuple[str, ...]:
@@ -156,10 +169,14 @@ def background_of(classes: Sequence[str]) -> tuple[str, ...]:
     return qcd or tuple(classes[:1])
 
 
-def _truth_names(tagger: Tagger, dataset: Dataset, question: Question) -> tuple[str, ...]:
-    """Names of the true classes; those of the tagger, or what is called background and signal."""
+_Truth = Mapping[str, tuple[str, ...]]
+"""What the true classes are called, and the data's classes that each of them is made of."""
+
+
+def _true_classes(tagger: Tagger, dataset: Dataset, question: Question) -> _Truth:
+    """The true classes; those of the tagger, or what is called background and signal."""
     if tagger.is_regression or not question.signal:
-        return tagger.classes
+        return {name: (name,) for name in tagger.classes}
     if len(tagger.classes) != 2 and (unknown := set(question.signal + question.background) - set(tagger.classes)):
         raise InputError(unknown_name("class of the tagger", min(unknown), tagger.classes))
     present = class_names(dataset, question.label, Source(dataset, None).column(question.label))
@@ -167,11 +184,11 @@ def _truth_names(tagger: Tagger, dataset: Dataset, question: Question) -> tuple[
     for name in (*question.signal, *background):
         if name not in present:
             raise InputError(f"{dataset.name}: " + unknown_name("class", name, present))
-    return "+".join(background), "+".join(question.signal)
+    return {"+".join(background): background, "+".join(question.signal): question.signal}
 
 
 def _score(
-    tagger: Tagger, source: Source, number: int, question: Question, names: tuple[str, ...], report: Progress | None
+    tagger: Tagger, source: Source, number: int, question: Question, classes: _Truth, report: Progress | None
 ) -> Scored:
     """Score the jets of the variation of some number."""
     dataset = source.dataset
@@ -200,7 +217,7 @@ def _score(
         truth = values.astype(np.float64)
         known = np.isfinite(truth)
     else:
-        truth = _codes(dataset, question, values, names)
+        truth = _codes(dataset, question, values, classes)
         known = truth >= 0
     all_scores = np.concatenate(scores)
     return Scored(
@@ -212,19 +229,18 @@ def _score(
     )
 
 
-def _codes(dataset: Dataset, question: Question, values: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Number of each jet's class in `names`, of which some may be several classes joined."""
-    parts = [name.split("+") if question.signal else [name] for name in names]
-    flat = [name for part in parts for name in part]
-    owner = np.array([number for number, part in enumerate(parts) for _ in part] + [-1])
-    return owner[encode(dataset, question.label, values, flat)]
+def _codes(dataset: Dataset, question: Question, values: NDArray[Any], classes: _Truth) -> NDArray[np.int64]:
+    """Number of each jet's class in `classes`, -1 if it is in none."""
+    owners = [number for number, parts in enumerate(classes.values()) for _ in parts]
+    flat = [name for parts in classes.values() for name in parts]
+    return np.array([*owners, -1])[encode(dataset, question.label, values, flat)]
 
 
-def _merit(tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question) -> dict[str, Any]:
+def _merit(tagger: Tagger, scored: Scored, classes: _Truth, question: Question) -> dict[str, Any]:
     """Everything that is known of a tagger of classes."""
-    found = _headline(tagger, scored, names, question)
+    found = _headline(tagger, scored, classes, question)
     curves, rejections, against = {}, {}, {}
-    for name, score, is_signal, used in _contests(tagger, scored, names, question):
+    for name, score, is_signal, used in _contests(tagger, scored, classes, question):
         n_signal = int(is_signal[used].sum())
         if n_signal in (0, int(used.sum())):
             continue
@@ -233,21 +249,22 @@ def _merit(tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Que
         rejections[name] = {f"{e:g}": asdict(rejection(curve, e)) for e in EFFICIENCIES}
         area = auc(score[used], is_signal[used])
         against[name] = {"value": area, "error": auc_error(area, curve.n_signal, curve.n_background)}
-    found |= {"background": _background(names, question), "auc_against_background": against}
+    found |= {"background": _background(tuple(classes), question), "auc_against_background": against}
     found |= {"rejection": rejections, "roc": curves}
     if not question.signal:
         predicted = scored.scores.argmax(axis=1).astype(np.int64)
-        found["confusion"] = confusion(scored.truth, predicted, len(names)).tolist()
+        found["confusion"] = confusion(scored.truth, predicted, len(classes)).tolist()
     return found
 
 
-def _headline(tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question) -> dict[str, Any]:
+def _headline(tagger: Tagger, scored: Scored, classes: _Truth, question: Question) -> dict[str, Any]:
     """The figures that stand for the rest: accuracy and areas; of a regression, its errors."""
     if tagger.is_regression:
         return _residuals(scored)
     found: dict[str, Any] = {}
+    names = tuple(classes)
     if question.signal:
-        ((_, score, is_signal, used),) = _contests(tagger, scored, names, question)
+        ((_, score, is_signal, used),) = _contests(tagger, scored, classes, question)
         areas = {names[1]: auc(score[used], is_signal[used])}
     else:
         found["accuracy"] = asdict(accuracy(scored.truth, scored.scores.argmax(axis=1)))
@@ -267,24 +284,24 @@ def _background(names: tuple[str, ...], question: Question) -> list[str]:
 
 
 def _contests(
-    tagger: Tagger, scored: Scored, names: tuple[str, ...], question: Question
+    tagger: Tagger, scored: Scored, classes: _Truth, question: Question
 ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]]:
     """Each signal class against the background: its name, the score, which jets are signal, and which count at all.
 
     The score is the signal's share of the probabilities of both.
     """
+    names = tuple(classes)
     background = _background(names, question)
     if question.signal and not set(question.signal) <= set(tagger.classes):
         # A tagger of two mixed samples: more of the signal is in the second.
         score = scored.scores[:, 1].astype(np.float64)
         yield names[1], score, scored.truth == 1, np.ones(len(scored.truth), bool)
         return
-    parts = names[0].split("+") if question.signal else background
-    rest = _summed(tagger, scored, parts)
+    rest = _summed(tagger, scored, classes[names[0]] if question.signal else background)
     is_background = np.isin(scored.truth, [names.index(name) for name in background])
     for number, name in enumerate(names):
         if name not in background:
-            signal = _summed(tagger, scored, question.signal or (name,))
+            signal = _summed(tagger, scored, classes[name])
             is_signal = scored.truth == number
             yield name, signal / np.maximum(signal + rest, 1e-30), is_signal, is_signal | is_background
 
@@ -320,15 +337,13 @@ def _residuals(scored: Scored) -> dict[str, Any]:
     }
 
 
-def _robustness(
-    tagger: Tagger, scored: dict[str, Scored], names: tuple[str, ...], question: Question
-) -> dict[str, Any]:
+def _robustness(tagger: Tagger, scored: dict[str, Scored], classes: _Truth, question: Question) -> dict[str, Any]:
     views = {}
     for variation, jets in scored.items():
         if tagger.is_regression:
             score, truth = jets.scores[:, 0].astype(np.float64), np.zeros(len(jets.truth), np.int64)
         elif question.signal:
-            ((_, signal, is_signal, _),) = _contests(tagger, jets, names, question)
+            ((_, signal, is_signal, _),) = _contests(tagger, jets, classes, question)
             score, truth = np.where(is_signal, signal, 1 - signal), jets.truth
         else:
             truth = jets.truth
@@ -338,7 +353,7 @@ def _robustness(
     if tagger.is_regression:
         low, high = np.quantile(next(iter(views.values())).score, [0.001, 0.999]).tolist()
         edges = np.linspace(low, high if high > low else low + 1, N_BINS + 1)
-    return compare_views(views, names, edges, question.n_bootstrap)
+    return compare_views(views, tuple(classes), edges, question.n_bootstrap)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401

@@ -19,7 +19,7 @@ from hepfm.training.augmentation import check_turnable, turn
 from hepfm.training.batches import Batch, PaddedJets
 from hepfm.training.finetuning import ALL_VARIATIONS, Finetuning
 from hepfm.training.labels import Chosen, choose
-from hepfm.training.origin import describe_data
+from hepfm.training.origin import describe_data, digests_of
 from hepfm.training.recipes import Optimisation
 from hepfm.training.run import Report, Training, rank_and_size, train
 from hepfm.training.scoring import FINETUNING, inputs_of, missing_inputs, needed_columns
@@ -141,7 +141,7 @@ def finetune(
             "checkpoint": recipe.checkpoint,
             "n_constituents": recipe.n_constituents,
             "missing_inputs": list(missing),
-            "data": [origin["digest"] for origin in jets.origin],
+            "data": [digest for origin in jets.origin for digest in digests_of(origin)],
         },
     )
     optimisation = _optimisation(recipe, len(parts[0]), n_validation=len(parts[1]))

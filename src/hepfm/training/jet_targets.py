@@ -1,6 +1,7 @@
 """What masked modelling can ask of a track, and of a jet as a whole: all computed of the jet, no label among it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import awkward as ak
 import numpy as np
@@ -26,8 +27,8 @@ COLUMNS = ("jet_sdmass", *_TAUS)
 """Columns of a dataset that `jet_targets` needs."""
 
 
-def jet_targets(table: JetTable) -> NDArray[np.float32]:
-    """Make `JET_TARGETS`, each of mean 0 and width 1 over the jets of the table.
+def jet_targets(table: JetTable) -> NDArray[np.float64]:
+    """Make `JET_TARGETS`, as they are; `Scale` makes them comparable.
 
     Logarithms of the soft-drop mass, the first N-subjettiness, three ratios of those (arXiv:1011.2268) and the number
     of constituents; shares of the transverse momentum that charged hadrons, photons and tracks with |d0| over three
@@ -49,12 +50,28 @@ def jet_targets(table: JetTable) -> NDArray[np.float32]:
             raise InputError(msg)
     found = np.stack([*_substructure(table), *_composition(table), *_displacement(table)], axis=1, dtype=np.float64)
     assert found.shape[1] == len(JET_TARGETS)
-    known = ~np.isnan(found)
-    n_known = known.sum(0).clip(1)
-    away = found - np.nansum(found, 0) / n_known
-    width = np.sqrt(np.nansum(away**2, 0) / n_known)
-    standard: NDArray[np.float32] = (away / np.where(width > 0, width, 1.0)).astype(np.float32)
-    return standard
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Mean and width of each target over some jets, shape (K,): those of training are the units of all others."""
+
+    mean: NDArray[np.float64]
+    width: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, targets: NDArray[np.float64]) -> "Scale":
+        """Of targets of shape (N, K), NaN where unknown; a target that never changes has width 1."""
+        n_known = (~np.isnan(targets)).sum(0).clip(1)
+        mean = np.nansum(targets, 0) / n_known
+        width = np.sqrt(np.nansum((targets - mean) ** 2, 0) / n_known)
+        return cls(mean, np.where(width > 0, width, 1.0))
+
+    def __call__(self, targets: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Give the targets in these units, shape (N, K)."""
+        standard: NDArray[np.float32] = ((targets - self.mean) / self.width).astype(np.float32)
+        return standard
 
 
 def _substructure(table: JetTable) -> tuple[NDArray[np.floating], ...]:

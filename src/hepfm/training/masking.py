@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hepfm.models.configuration import TRACKS, TYPES
+from hepfm.models.configuration import TRACKS, TYPE_FLAGS, TYPES
+from hepfm.models.mpm import NOT_ASKED
 from hepfm.training.augmentation import check_turnable, forget, turn
 from hepfm.training.batches import Batch, PaddedJets
 from hepfm.training.jet_targets import check_tracks, displacements
@@ -17,8 +18,6 @@ Encode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 CODES = "codes"
 """Name under which a jet's token ids come with its constituents."""
-
-_FLAGS = tuple(name for name in TYPES if name.startswith("part_is"))
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,14 @@ class MaskedBatches:
             check_tracks(inputs)
         self._jets, self._inputs, self._share, self._targets, self._views = jets, tuple(inputs), share, targets, views
         self._encode = encode
-        self._flags = [self._inputs.index(name) for name in _FLAGS if name in self._inputs]
+        self._flags = [self._inputs.index(name) for name in TYPE_FLAGS if name in self._inputs]
 
     def __call__(self, items: NDArray[np.int64], rng: np.random.Generator) -> Batch:
         """The batch of some jets."""
         whole = self._jets.__getitems__(items)
         inputs, mask = whole["constituents"], whole["mask"]
         # Types and displacements are asked of the jet as it is, not of what is left of it.
-        types = inputs[..., self._flags].argmax(-1) if "type" in self._targets else None
+        types = _types(inputs[..., self._flags]) if "type" in self._targets else None
         displaced = displacements(inputs, self._inputs) if "displacement" in self._targets else None
         self._views.turn(inputs, self._inputs, rng)
         codes = whole.get(CODES) if self._encode is None else self._encode(inputs, mask)
@@ -149,6 +148,12 @@ def split(
         np.arange(width) < n_visible[:, None],
         np.arange(hidden_width) < n_hidden[:, None],
     )
+
+
+def _types(flags: torch.Tensor) -> torch.Tensor:
+    """Which of some flags is set, `NOT_ASKED` where none is or they are unknown: (..., T) to (...)."""
+    flags = flags.nan_to_num()
+    return torch.where((flags > 0).any(-1), flags.argmax(-1), NOT_ASKED)
 
 
 def _take(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

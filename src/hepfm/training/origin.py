@@ -1,6 +1,7 @@
 """Which data a training saw, so that its folder can say so and refuse others."""
 
 import hashlib
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +9,7 @@ from hepfm import manifest
 from hepfm.atomic import exists, is_folder, is_local, location
 from hepfm.dataset import Dataset
 from hepfm.formats.hdf5 import file_digest
+from hepfm.training.source import knows_events
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
@@ -15,7 +17,8 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         Its name, the number of jets, its variations, and a digest of the content of its files in their order,
-        whatever they are called: of a campaign from its records, else by reading them.
+        whatever they are called: of a campaign from its records, else by reading them. Of jets without events, which
+        are split by their places, the digest of each file, too.
 
     Raises:
         InputError: a file cannot be read.
@@ -24,15 +27,29 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     recorded: dict[str, str] = {}
     if is_folder(place) and exists(place / manifest.HEADER):
         recorded = {f"{dataset.name}/{record.path}": record.sha256 for record in manifest.read(place)}
-    digest = hashlib.sha256()
-    for file in dataset.files:
-        digest.update((recorded.get(file.path) or _digest(file.path)).encode())
-    return {
+    of_files = [recorded.get(file.path) or _digest(file.path) for file in dataset.files]
+    found = {
         "name": dataset.name,
         "n_jets": len(dataset),
         "variations": list(dataset.variations),
-        "digest": digest.hexdigest(),
+        "digest": hashlib.sha256("".join(of_files).encode()).hexdigest(),
     }
+    return found if knows_events(dataset) else {**found, "files": of_files}
+
+
+def digests_of(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """By which the jets that `describe_data` described, or some of them, are known again."""
+    return (described["digest"], *described.get("files", ()))
+
+
+def is_part_of(described: Mapping[str, Any], digests: Collection[str]) -> bool:
+    """Whether jets that are split by their places have files in common with others, but not all of them.
+
+    Args:
+        described: by `describe_data`.
+        digests: of the others, as `digests_of` gives them.
+    """
+    return described["digest"] not in digests and any(digest in digests for digest in described.get("files", ()))
 
 
 def _digest(path: str) -> str:

@@ -29,9 +29,16 @@ class Prediction:
 
 
 def score_columns(tagger: Tagger) -> tuple[str, ...]:
-    """Names of the columns that scores are written to: score_<class>, or predicted_<column> for a regression."""
+    """Names of the columns that scores are written to: score_<class>, or predicted_<column> for a regression.
+
+    What is no letter or digit becomes "_"; of classes that are the same then, the second ends in _2, and so on.
+    """
     kind = "predicted" if tagger.is_regression else "score"
-    return tuple(f"{kind}_{re.sub(r'[^A-Za-z0-9_]', '_', name)}" for name in tagger.classes)
+    names: list[str] = []
+    for plain in (f"{kind}_{re.sub(r'[^A-Za-z0-9_]', '_', name)}" for name in tagger.classes):
+        numbered = (plain, *(f"{plain}_{number}" for number in range(2, len(tagger.classes) + 1)))
+        names.append(next(name for name in numbered if name not in names))
+    return tuple(names)
 
 
 def predict(
@@ -54,7 +61,8 @@ def predict(
         report: told how it proceeds.
 
     Raises:
-        InputError: another ending; jets that lack inputs, or have columns of the scores' names.
+        InputError: another ending, or the file that is read; jets that lack inputs, or have columns of the scores'
+            names.
         StorageError: the file cannot be written.
     """
     check_suffix(out)
@@ -62,6 +70,7 @@ def predict(
         msg = f"{out}: constituents are written to .parquet or .root. Choose one of these, or leave --constituents out."
         raise InputError(msg)
     dataset, added = source.dataset, score_columns(tagger)
+    dataset.check_target(out)
     if taken := [column for column in added if column in dataset.columns]:
         msg = f"{dataset.name}: has a column {taken[0]!r} already. Score the jets as they were before."
         raise InputError(msg)

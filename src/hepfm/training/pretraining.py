@@ -17,19 +17,20 @@ from hepfm.inputs import columns_for
 from hepfm.models import AutoModel
 from hepfm.models.backbone import JetBackbone
 from hepfm.models.classifier import Backbone
-from hepfm.models.configuration import EdgeConvConfig, sized
+from hepfm.models.configuration import TRACKS, TYPE_FLAGS, EdgeConvConfig, sized
 from hepfm.models.edgeconv import EdgeConvBackbone
-from hepfm.models.mpm import MaskedJetModel, MaskedModelling
+from hepfm.models.mpm import MaskedJetModel, MaskedModelling, Target
 from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel
 from hepfm.schema import SPLITS, split_of
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
-from hepfm.training.jet_targets import COLUMNS, jet_targets
+from hepfm.training.jet_targets import COLUMNS, Scale, jet_targets
 from hepfm.training.masking import CODES, Encode, MaskedBatches, Views
 from hepfm.training.origin import describe_data
 from hepfm.training.probe import Probe
 from hepfm.training.recipes import Optimisation
 from hepfm.training.run import Report, Training, rank_and_size, train
+from hepfm.training.scoring import missing_inputs
 from hepfm.training.stream import Make, Stream
 from hepfm.training.views import PairBatches, ViewPairs, alignment, first_lengths, masked_pairs, rows_of_views
 
@@ -92,10 +93,10 @@ class DataRecipe:
             first one for the nominal one.
         processes: hard processes whose jets enter; empty for all that there are.
         n_constituents: of longer jets those of highest transverse momentum are kept.
-        n_jets: the first so many of the training split of each dataset; 0 for all.
+        n_jets: of the training split of each dataset, chosen at random; 0 for all.
         rotate: whether jets are turned and mirrored about their axis.
         forget: share of the jets whose tracks are unknown, and of those whose particle types are.
-        n_validation: jets of the validation split, of each dataset, that evaluations use.
+        n_validation: jets of the validation split, of each dataset, that evaluations use, chosen at random.
         n_probe: labelled jets of the first dataset that the linear probe is fitted to in each evaluation; 0 for no
             probe.
     """
@@ -167,21 +168,25 @@ def prepare(recipe: PretrainingRecipe, datasets: Sequence[Dataset]) -> Training:
         msg = f"objective {recipe.objective!r} needs backbone.kind 'transformer', got {got}"
         raise InputError(msg)
     codes = _Codes(recipe, backbone.config.inputs)
-    jets = [_Jets(recipe, datasets, split, backbone, codes) for split in ("train", "validation")]
+    training = _Jets(recipe, datasets, "train", backbone, codes)
+    validation = _Jets(recipe, datasets, "validation", backbone, codes, training.scale)
     origin: dict[str, Any] = {
         "sources": [describe_data(dataset) for dataset in datasets],
-        "n_train": len(jets[0].lengths),
+        "n_train": len(training.lengths),
         "tokenizer": codes.digest,
+        "missing_inputs": list(
+            dict.fromkeys(name for d in datasets for name in missing_inputs(backbone.config.inputs, d.columns))
+        ),
     }
     if recipe.backbone.checkpoint:
         origin["checkpoint"] = _digest(backbone)
     else:
-        backbone.fit_normalisation(*_sample(jets[0].padded, recipe.optimisation.seed))
+        backbone.fit_normalisation(*_sample(training.padded, recipe.optimisation.seed))
     model = _model(recipe, backbone, codes.n_codes)
     rank, n_ranks = rank_and_size()
     stream = Stream(
-        jets[0].lengths,
-        jets[0].make,
+        training.lengths,
+        training.make,
         batch_size=recipe.optimisation.batch_size,
         n_steps=recipe.optimisation.n_steps,
         seed=recipe.optimisation.seed,
@@ -195,7 +200,7 @@ def prepare(recipe: PretrainingRecipe, datasets: Sequence[Dataset]) -> Training:
         optimisation=recipe.optimisation,
         recipe=recipe,
         data=origin,
-        evaluate=_Evaluation(jets[1], recipe, probe),
+        evaluate=_Evaluation(validation, recipe, probe),
         kept=_backbone,
     )
 
@@ -258,17 +263,26 @@ class _Codes:
 
 
 class _Jets:
-    """The jets of a split, how long they are, and what makes batches of them."""
+    """The jets of a split, how long they are, what makes batches of them, and the units of targets of whole jets."""
 
     def __init__(
-        self, recipe: PretrainingRecipe, datasets: Sequence[Dataset], split: str, backbone: Backbone, codes: _Codes
+        self,
+        recipe: PretrainingRecipe,
+        datasets: Sequence[Dataset],
+        split: str,
+        backbone: Backbone,
+        codes: _Codes,
+        scale: Scale | None = None,
     ) -> None:
         inputs, data = backbone.config.inputs, recipe.data
         views = Views(data.rotate, data.forget)
         variations = data.variations or tuple(dict.fromkeys(name for d in datasets for name in d.variations))
         in_pairs = "rs3l" in recipe.objective
         n_jets = data.n_jets if split == "train" else data.n_validation
-        whole = "mpm" in recipe.objective and "jet" in recipe.mpm.targets
+        targets = recipe.mpm.targets if "mpm" in recipe.objective else ()
+        for dataset in datasets:
+            _check_targets(dataset, targets)
+        whole = "jet" in targets
         columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns, *(COLUMNS if whole else ()))))
         table = JetTable.concatenate(
             [
@@ -277,8 +291,11 @@ class _Jets:
             ]
         )
         further = codes.of(table)
+        self.scale = scale
         if whole:
-            table = replace(table, columns=table.columns | {"jet": jet_targets(table)})
+            numbers = jet_targets(table)
+            self.scale = scale or Scale.of(numbers)
+            table = replace(table, columns=table.columns | {"jet": self.scale(numbers)})
         self.padded = PaddedJets(
             table,
             inputs,
@@ -302,6 +319,22 @@ class _Jets:
         if in_pairs:
             pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)
             self.make, self.lengths = masked_pairs(pairs, masked), first_lengths(pairs, self.lengths)
+
+
+def _check_targets(dataset: Dataset, targets: Sequence[Target]) -> None:
+    """Check that jets have what is asked of them: it would be learned that all are alike.
+
+    Raises:
+        InputError: they lack a column.
+    """
+    for target, names in (("type", TYPE_FLAGS), ("displacement", TRACKS)):
+        missing = [name for name in names if name not in dataset.columns]
+        if target in targets and missing:
+            msg = (
+                f"{dataset.name}: mpm.targets has {target!r}, but the jets have no {', '.join(missing)}. Leave that "
+                "target out, or take other jets."
+            )
+            raise InputError(msg)
 
 
 def _read(
@@ -335,7 +368,8 @@ def _read(
         msg = f"{dataset.name}: has no jets of two or more constituents in its {split} split"
         raise InputError(msg)
     if identity is None:
-        return table.slice(0, min(n_jets, table.n_jets)) if n_jets else table
+        # Files hold one class after another.
+        return table.select(np.sort(_shuffled(table.n_jets)[:n_jets])) if 0 < n_jets < table.n_jets else table
     table = _events(table, n_jets)
     events = table.columns["event_id"].astype(np.int64) + identity * _APART
     return replace(table, columns=table.columns | {"event_id": events})
@@ -359,12 +393,17 @@ def _jets_of(datasets: Sequence[Dataset], data: DataRecipe) -> list[Selection]:
 
 
 def _events(table: JetTable, n_jets: int) -> JetTable:
-    """The views of the first events, so that there are about so many jets."""
+    """The views of some events, so that there are about so many jets."""
     if not n_jets or n_jets >= table.n_jets:
         return table
     events = np.unique(table.columns["event_id"])
     n_events = max(1, len(events) * n_jets // table.n_jets)
-    return table.select(np.isin(table.columns["event_id"], events[:n_events]))
+    return table.select(np.isin(table.columns["event_id"], events[_shuffled(len(events))[:n_events]]))
+
+
+def _shuffled(n: int) -> NDArray[np.int64]:
+    """The numbers below n in an order that is always the same."""
+    return np.random.default_rng(4).permutation(n)
 
 
 def _sample(jets: PaddedJets, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from hepfm import __version__
 from hepfm.atomic import sync, write_whole
-from hepfm.errors import CampaignError
+from hepfm.errors import CampaignError, InputError
 from hepfm.networks.strict import quiet
 from hepfm.training.batches import Batch
 from hepfm.training.best import BEST, BestWeights
@@ -31,6 +31,8 @@ from hepfm.training.recipes import Optimisation, write_recipe
 from hepfm.training.stream import StepsFrom, Stream
 
 RECIPE, ORIGIN, METRICS, WHOLE = "recipe.toml", "training.json", "metrics.jsonl", "whole"
+# What the Trainer logs that must be a number.
+_FATAL = ("loss", "grad_norm", "train_loss")
 
 Evaluate = Callable[[PreTrainedModel], Mapping[str, float]]
 """Measures a network that is being trained; it is in evaluation mode."""
@@ -80,6 +82,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
         tensorboard: whether to write its files, too, to `out/tensorboard`.
 
     Raises:
+        InputError: the loss or a weight became infinite or NaN; nothing of that is saved.
         CampaignError: the folder holds another training.
         StorageError: a file cannot be written.
     """
@@ -103,6 +106,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
             if best is not None:
                 best.restore(training.model)
             kept = training.model if training.kept is None else training.kept(training.model)
+            _check_finite(out, trainer.state.global_step, kept.state_dict())
             kept.save_pretrained(out)
             (out / BEST).unlink(missing_ok=True)
         if distributed.is_available() and distributed.is_initialized():
@@ -166,9 +170,37 @@ def claim(training: Training, out: Path) -> None:
     write_whole(out / RECIPE, recipe.encode())
 
 
+def _check_finite(out: Path, step: int, values: Mapping[str, torch.Tensor | float]) -> None:
+    """Stop a training that has gone wrong for good.
+
+    Raises:
+        InputError: one of the values is infinite or NaN.
+    """
+    for name, value in values.items():
+        if not bool(torch.as_tensor(value).isfinite().all()):
+            msg = (
+                f"{out}: {name} is no number at step {step}: nothing can come of this training. A learning rate that "
+                "is too high does that, or a jet with a huge number. Mend recipe or data, and begin in another folder."
+            )
+            raise InputError(msg)
+
+
+class _OneGpu(TrainingArguments):
+    """Settings of a process that takes one GPU; `torchrun` starts one for each.
+
+    transformers would have every GPU of the machine take a part of the batch, and the parts of a batch of pairs are the
+    first views and the second ones.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """Number of GPUs, at most one."""
+        return min(1, int(super().n_gpu))
+
+
 def _arguments(how: Optimisation, out: Path) -> TrainingArguments:
     every = min(10, how.save_every)
-    return TrainingArguments(
+    return _OneGpu(
         output_dir=str(out),
         max_steps=how.n_steps,
         learning_rate=how.learning_rate,
@@ -183,6 +215,7 @@ def _arguments(how: Optimisation, out: Path) -> TrainingArguments:
         # Sums of losses between two logs are not in a checkpoint: save where they have just been logged.
         save_steps=max(every, how.save_every // every * every),
         logging_steps=every,
+        logging_nan_inf_filter=False,
         save_total_limit=2,
         ignore_data_skip=True,  # the stream begins at the right step by itself
         remove_unused_columns=False,
@@ -276,6 +309,7 @@ class _Log(TrainerCallback):
         **more: Any,  # noqa: ANN401
     ) -> None:
         values = {k: v for k, v in more.get("logs", {}).items() if isinstance(v, int | float) and k != "epoch"}
+        _check_finite(self._path.parent, state.global_step, {k: v for k, v in values.items() if k in _FATAL})
         if not is_leader():
             return
         with self._path.open("a", encoding="utf-8") as file:

@@ -61,7 +61,7 @@ class Source:
     @property
     def knows_events(self) -> bool:
         """Whether the split goes by events."""
-        return "event_id" in self.dataset.columns or all(f.split is not None for f in self.dataset.files)
+        return knows_events(self.dataset)
 
     def tables(self, size: int, names: Sequence[str]) -> Iterator[JetTable]:
         """Go through the jets, at most `size` at a time, in constant memory."""
@@ -132,6 +132,11 @@ class Source:
 
     def _smallest(self) -> str:
         return next(name for name in self.dataset.columns if not is_constituent(name))
+
+
+def knows_events(dataset: Dataset) -> bool:
+    """Whether the jets of a dataset are split by events, and not by their places."""
+    return "event_id" in dataset.columns or all(file.split is not None for file in dataset.files)
 
 
 def first_variation(dataset: Dataset) -> str | None:

@@ -21,7 +21,7 @@ from hepfm.training.finetuning import MODES, Finetuning, Mode
 from hepfm.training.hashing import unit_hash
 from hepfm.training.labels import Chosen, Labels, choose
 from hepfm.training.memory import in_memory
-from hepfm.training.origin import describe_data
+from hepfm.training.origin import describe_data, digests_of
 from hepfm.training.recipes import write_recipe
 from hepfm.training.run import ORIGIN, RECIPE
 from hepfm.training.scoring import Tagger, inputs_of
@@ -185,7 +185,7 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
             chosen[key] = choose(jets.sources, key[0], regression=False, seed=key[1])
     inputs = dict.fromkeys(i for name in study.checkpoints for i in inputs_of(AutoModel.from_pretrained(name)))
     names = [c for c in columns_for(tuple(inputs)) if c in jets.columns]
-    test = _TestJets(study, tuple(inputs), jets.origin[0]["digest"])
+    test = _TestJets(study, tuple(inputs), digests_of(jets.origin[0]))
     found: list[tuple[Run, dict[str, Any]]] = []
     for done, run in enumerate(runs):
         if report is not None:
@@ -217,11 +217,11 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
 class _TestJets:
     """The jets that every network of a study is tested on."""
 
-    def __init__(self, study: Study, inputs: Sequence[str], digest: str) -> None:
+    def __init__(self, study: Study, inputs: Sequence[str], trained_on: Sequence[str]) -> None:
         self._dataset = open_source(study.test_data or study.data, study.columns)
         self._study, self._inputs = study, inputs
         self._loaded: Dataset | None = None
-        split = default_split(self._dataset, [digest]) if study.split is None else study.split
+        split = default_split(self._dataset, trained_on) if study.split is None else study.split
         split = None if split == "all" else split
         self.described = {**describe_data(self._dataset), "split": split or "all", "n_wanted": study.n_test}
         names = study.variations or (first_variation(self._dataset),)

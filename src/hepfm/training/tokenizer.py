@@ -239,12 +239,13 @@ def add_tokens(tokenizer: ParticleTokenizer, dataset: Dataset, out: Path, *, rep
         The number of jets.
 
     Raises:
-        InputError: the jets lack an input, or `out` has another ending.
+        InputError: the jets lack an input, or `out` has another ending or is the file that is read.
         StorageError: the file cannot be written.
     """
     if out.suffix != ".parquet":
         msg = f"{out}: expected a name that ends in .parquet. Change --out."
         raise InputError(msg)
+    dataset.check_target(out)
     n_done = 0
     about = {"source": dataset.name, "tokenizer": tokenizer.name_or_path or "", "n_codes": str(tokenizer.n_codes)}
     with parquet_writer(out, about, dataset.classes) as add:
