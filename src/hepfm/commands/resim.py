@@ -66,7 +66,11 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
     "--external", metavar="COMMAND", help="Another generator: runs with {lhe} {hepmc} {seed} {n_events} filled in."
 )
 @click.option("--variation-name", help="Name of the views that --external makes.")
-@click.option("--jet-pt-min", type=Positive(), help="Least jet pt in GeV; that of the hard process follows.  [default: the preset's; 20 for files]")
+@click.option(
+    "--jet-pt-min",
+    type=Positive(),
+    help="Least jet pt in GeV; that of the hard process follows.  [default: the preset's; 20 for files]",
+)
 @click.option("--jet-pt-max", type=Positive(), help="Largest jet pt in GeV.  [default: the preset's]")
 @click.option("--seed", default=1, show_default=True, type=Whole(0, _MAX_SEED), help="Of all random numbers.")
 @click.option("--chunk-events", type=Whole(1, _MAX_COUNT), help="Events a task.  [default: from --n-events]")
