@@ -97,18 +97,18 @@ def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
     if not exists(folder / CAMPAIGN_FILE):
         msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
         raise CampaignError(msg)
-    campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
-    together = {v.name: v for v in campaign.variations}
-    simulated = {record.variation for record in manifest.read(folder)}
-    for variation in variations:
-        theirs = together.get(variation.name, variation)
-        if variation.name in simulated and what_decides(theirs) != what_decides(variation):
-            msg = f"{folder} has a variation '{variation.name}' with other settings. Give the new one another name."
-            raise CampaignError(msg)
-        together[variation.name] = theirs if variation.name in simulated else variation
-    larger = replace(campaign, variations=tuple(together.values()))
-    check(larger)
     with locked(folder):
+        campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
+        together = {v.name: v for v in campaign.variations}
+        simulated = {record.variation for record in manifest.read(folder)}
+        for variation in variations:
+            theirs = together.get(variation.name, variation)
+            if variation.name in simulated and what_decides(theirs) != what_decides(variation):
+                msg = f"{folder} has a variation '{variation.name}' with other settings. Give the new one another name."
+                raise CampaignError(msg)
+            together[variation.name] = theirs if variation.name in simulated else variation
+        larger = replace(campaign, variations=tuple(together.values()))
+        check(larger)
         write_whole(folder / CAMPAIGN_FILE, larger.to_toml().encode())
         describe(larger, folder)
     return larger

@@ -77,6 +77,7 @@ def run(
     place = location(folder)
     prepare(campaign, place)
     with locked(place):
+        prepare(campaign, place)  # somebody may have extended it in between
         describe(campaign, place)
         done = {record.path: record for record in manifest.read(place)}
         progress = Progress(campaign.n_shards)
