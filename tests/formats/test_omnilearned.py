@@ -121,6 +121,16 @@ def test_a_file_of_others_gives_jets_turned_to_phi_zero(written):
     np.testing.assert_allclose(c["part_pz"], TABLE.constituents["part_pz"], rtol=1e-4, atol=1e-4)
 
 
+def test_jets_at_eta_zero_keep_the_directions_of_their_constituents(tmp_path):
+    with h5py.File(tmp_path / "jets.h5", "w") as file:
+        one = [[0.3, 0.1, 1, 2], [-0.2, 0.1, 1, 2]]
+        file["data"] = np.array([one, one], np.float32)
+        file["global"] = np.array([[30, 0, 5, 2], [30, 0.5, 5, 2]], np.float32)
+        file["pid"] = np.array([7, 7])
+    table = open_omnilearned(tmp_path / "jets.h5").read(["part_deta"], 0, 2)
+    np.testing.assert_allclose(table.constituents["part_deta"], [0.3, -0.2, 0.3, -0.2], rtol=1e-6)
+
+
 def test_without_global_only_what_is_relative_is_given(tmp_path):
     with h5py.File(tmp_path / "jets.h5", "w") as file:
         file["data"] = np.array([[[0.1, -0.2, 0, np.log(2)], [0, 0, 0, 0]]], np.float32)

@@ -182,6 +182,30 @@ def test_particles_are_those_of_the_file(hbb_file: tuple[HardEvents, Path]) -> N
                 assert getattr(particles, name)[ours].tolist() == getattr(theirs, other)[stable].tolist()
 
 
+def test_vetoed_events_are_left_out(hbb_file: tuple[HardEvents, Path], tmp_path: Path) -> None:
+    """Jet merging writes them with weight 0; all others may be in another unit than the frozen events."""
+    events, path = hbb_file
+
+    def veto(place: int, event: pyhepmc.GenEvent) -> None:
+        event.weights = [0.0 if place == 1 else 3e-9]
+
+    whole, found = read_showered(path, events), read_showered(rewrite(path, tmp_path / "vetoed.hepmc", veto), events)
+    assert found.rows.tolist() == [row for row in whole.rows.tolist() if row != 1]
+    assert found.particles.n_events == found.gluons.n_events == len(found.rows)
+    after = slice(whole.particles.offsets[2], None)
+    assert found.particles.px[found.particles.offsets[1] :].tolist() == whole.particles.px[after].tolist()
+
+
+def test_weights_of_their_own_are_refused(hbb_file: tuple[HardEvents, Path], tmp_path: Path) -> None:
+    events, path = hbb_file
+
+    def weigh(place: int, event: pyhepmc.GenEvent) -> None:
+        event.weights = [1.0 + place]
+
+    with pytest.raises(InputError, match=r"weights of their own, from 1 to \d+ times"):
+        read_showered(rewrite(path, tmp_path / "weighted.hepmc", weigh), events)
+
+
 @pytest.mark.parametrize("process", ["QCD", "Hbb", "Tbqq"])
 def test_gluons_are_counted_as_by_the_targets(frozen: Callable[..., HardEvents], tmp_path: Path, process: str) -> None:
     events = frozen(process)

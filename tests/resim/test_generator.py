@@ -100,6 +100,12 @@ def test_settings_that_would_break_the_frozen_event_belong_to_hepfm(line: str) -
     assert "belongs to hepfm" in refusal(line)
 
 
+@pytest.mark.parametrize("line", ["Enhancements:doEnhance = on", "EnhancedSplittings:List = {fsr:G2QQ=20.0}"])
+def test_settings_that_weigh_events_are_refused(line: str) -> None:
+    """A view's weight is that of its hard process."""
+    assert "a view has no weight of its own" in refusal(line)
+
+
 def test_refused_setting_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     for line in (
         "TimeShower:renormMultFacc = 0.5",

@@ -185,6 +185,21 @@ def test_cross_section_is_that_of_pythia_run_directly(frozen: Callable[..., Hard
     assert error < 0.1 * ours.value
 
 
+def test_events_of_a_biased_phase_space_have_its_weights() -> None:
+    """Pythia makes more of the rare ones, and weighs them with a power of their momentum."""
+    biased = (
+        "PhaseSpace:bias2Selection = on",
+        "PhaseSpace:bias2SelectionPow = 4.",
+        "PhaseSpace:bias2SelectionRef = 100.",
+    )
+    settings = ("HardQCD:all = on", "PhaseSpace:pTHatMin = 50.", *biased)
+    events = generate(settings, Beams(), 5, np.arange(50), take_all)
+    outgoing_pt = np.hypot(events.px, events.py)[events.status == 1].reshape(50, 2).mean(axis=1)
+    # But for the masses of heavy quarks.
+    np.testing.assert_allclose(events.weight * (outgoing_pt / 100) ** 4, 1, rtol=5e-3)
+    assert events.weight.max() > 2 * events.weight.min()
+
+
 def test_cross_section_counts_the_accepted_decays_only() -> None:
     process = PROCESSES["Hqql"]
 

@@ -234,7 +234,7 @@ class OmniLearnedFile(JetFile):
             sign: NDArray[Any] = np.ones(len(pt))
             if "jet_eta" in jets:
                 eta, phi = (jets[name].astype(np.float64)[jet] for name in ("jet_eta", "jet_phi"))
-                sign = np.sign(eta)
+                sign = np.where(eta < 0, -1.0, 1.0)
                 values |= {"part_px": pt * np.cos(phi + f["dphi"]), "part_py": pt * np.sin(phi + f["dphi"])}
                 values["part_pz"] = pt * np.sinh(eta + f["deta"])
             values["part_deta"] = sign * f["deta"]

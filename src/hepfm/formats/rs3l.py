@@ -331,7 +331,7 @@ def _constituents(flat: NDArray[np.float64], jets: NDArray[np.float64]) -> dict[
         "part_py": pt * np.sin(jet_phi + f["phi"]),
         "part_pz": pz,
         "part_energy": energy,
-        "part_deta": np.sign(jet_eta) * f["eta"],
+        "part_deta": np.where(jet_eta < 0, -1.0, 1.0) * f["eta"],
         "part_dphi": f["phi"],
         "part_d0val": d0,
         "part_dzval": dz,

@@ -18,6 +18,8 @@ _RESERVED = (
     *("beams:", "random:", "main:", "leshouches:", "next:", "init:", "print:"),
     *("processlevel:", "partonlevel:all"),
 )
+# What gives events weights of their own: all views of an event have that of its hard process.
+_WEIGHTED = ("enhancements:", "enhancedsplittings:")
 # What acts after the parton level, from the event record alone. Ropewalk and ClosePacking look back at the
 # multiparton interactions, which a kept shower no longer knows.
 _HADRONISATION = (
@@ -130,6 +132,8 @@ def _problem_with(pythia: pythia8mc.Pythia, line: str) -> str | None:
         return "is not of the form 'Name = value'."
     if name.lower().startswith(_RESERVED):  # Pythia does not mind the case
         return "belongs to hepfm (beams, seeds, input, printing); remove it."
+    if name.lower().startswith(_WEIGHTED):
+        return "weights events, and a view has no weight of its own; remove it."
     book = pythia.settings
     kinds = ("Flag", "Mode", "Parm", "Word", "FVec", "MVec", "PVec", "WVec")
     kind = next((k for k in kinds if getattr(book, f"is{k}")(name)), None)

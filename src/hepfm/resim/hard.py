@@ -316,7 +316,7 @@ def _from_pythia(pythia: "pythia8mc.Pythia") -> _Record:
         colours = (p.col(), p.acol())
         momentum = (p.px(), p.py(), p.pz(), p.e(), p.m())
         particles.append((p.id(), status, *mothers, *colours, *momentum, p.tau(), p.pol()))
-    return _Record(-1, pythia.process.scale(), info.alphaEM(), info.alphaS(), particles)
+    return _Record(-1, pythia.process.scale(), info.alphaEM(), info.alphaS(), particles, info.weight())
 
 
 def _from_pylhe(event: pylhe.LHEEvent, event_id: int) -> _Record:

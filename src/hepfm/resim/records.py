@@ -17,11 +17,15 @@ from hepfm.schema import JET_FLAVOURS
 
 _BEAM = 4
 _LAST_ELEMENTARY = 39
+# Relative, of weights that may be written with seven digits.
+_SAME_WEIGHT = 1e-5
 _UNKNOWN_SPIN = 9.0  # as the Les Houches accord has it
 
 
 def read_showered(path: Path, events: HardEvents) -> Showered:
     """Read a HepMC file that was made from these frozen events, in their order; some may be missing.
+
+    Events of weight 0 are left out. Other weights may differ from the frozen events' by one factor, as a unit does.
 
     The record of another generator has no standard history of gluons: their flavour is `g`, whatever they
     branched into.
@@ -31,15 +35,16 @@ def read_showered(path: Path, events: HardEvents) -> Showered:
         events: E frozen events.
 
     Raises:
-        InputError: the file is damaged, holds no events although there are frozen ones, or its events are not
-            of these; see `align`.
+        InputError: the file is damaged, holds no events although there are frozen ones, its events are not of these
+            (see `align`), or have weights other than these.
     """
-    particles, traces, numbers, marked = [_no_particles()], [_no_traces()], [], []
+    particles, traces, numbers, marked, weights = [], [_no_traces()], [], [], []
     for record in read_hepmc(path):
         particles.append(_stable(record))
         traces.append(_traces(record))
         numbers.append(record.number)
         marked.append(bool(((record.status > 20) & (record.status < 30)).any()))
+        weights.append(record.weights[0])
     if not numbers and events.n_events:
         msg = f"the HepMC file {path} holds no events. Expected events made from the {events.n_events} frozen ones."
         raise InputError(msg)
@@ -50,7 +55,19 @@ def read_showered(path: Path, events: HardEvents) -> Showered:
         np.array(marked, bool),
         f"the HepMC file {path}",
     )
-    return Showered(rows, Particles.concatenate(particles), _gluons(events.take(rows)), 0)
+    # Where jets are merged with matrix elements, a weight of 0 is a veto.
+    kept = np.flatnonzero(weights)
+    rows = rows[kept]
+    weighted = events.weight[rows] != 0
+    shares = np.array(weights)[kept][weighted] / events.weight[rows][weighted]
+    if len(shares) and np.ptp(shares) > _SAME_WEIGHT * np.abs(shares).max():
+        msg = (
+            f"the HepMC file {path} gives its events weights of their own, from {shares.min():g} to {shares.max():g} "
+            "times those of the frozen ones, and views of an event have one weight. Let the generator unweight them."
+        )
+        raise InputError(msg)
+    stable = Particles.concatenate([_no_particles(), *(particles[number] for number in kept)])
+    return Showered(rows, stable, _gluons(events.take(rows)), 0)
 
 
 def finished_events(reader: HepmcReader, ids: NDArray[np.int64], start: int, stop: int) -> tuple[HardEvents, Showered]:

@@ -49,6 +49,9 @@ class Variation:
         if not _NAME.fullmatch(self.name):
             msg = f"variation name '{self.name}': expected lower-case letters, digits and hyphens, as in 'fsr-up'."
             raise InputError(msg)
+        if self.name == "all":
+            msg = "variation name 'all': stands for all variations together. Choose another."
+            raise InputError(msg)
         if self.freeze not in FREEZE_POINTS:
             raise InputError(unknown_name("freeze point", self.freeze, FREEZE_POINTS))
         if (self.external or self.hepmc) and (self.settings or self.freeze != "hard" or (self.external and self.hepmc)):
