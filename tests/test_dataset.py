@@ -153,8 +153,8 @@ def test_one_file_and_a_list_of_files_open_too(campaign, tmp_path):
     dataset = hepfm.open(mixed)
 
     assert len(hepfm.open(paths)) == len(hepfm.open(campaign).read(variation="nominal"))
-    assert dataset.variations == ("fsr-up", "nominal")
-    assert dataset.processes == ("Hbb", "QCD")
+    assert dataset.variations == ("nominal", "fsr-up")  # as the jets come: the first is taken for the nominal one
+    assert dataset.processes == ("QCD", "Hbb")
     assert len(dataset.read(variation="fsr-up")) == len(dataset.read(process="Hbb")) == tables[1].n_jets
     assert len(dataset.read(variation="fsr-up", process="QCD")) == 0
 
