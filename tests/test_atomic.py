@@ -119,6 +119,13 @@ def test_exclusive_file_is_made_once(folder):
     assert names(folder) == ["lock"]
 
 
+def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for write in (create, write_whole):
+        with pytest.raises(StorageError, match="cannot write"):
+            write(tmp_path / "file" / "lock", b"mine")
+
+
 def test_exclusive_file_is_made_where_there_are_no_hard_links(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
     create(tmp_path / "new" / "lock", b"mine")

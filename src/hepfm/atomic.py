@@ -26,6 +26,9 @@ _CONCURRENT = 32
 # A file open for reading its bytes.
 Opened = io.BufferedReader | io.BytesIO
 
+# What file systems without hard links say.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _PACKAGES = {"s3": '"hepfm[s3]"', "gs": "universal-pathlib gcsfs", "root": "universal-pathlib fsspec-xrootd"}
 
@@ -153,8 +156,6 @@ def _temporary_of(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-    except FileExistsError:
-        raise
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror or error}. Free space or choose another folder, then run again."
         raise StorageError(msg) from error
@@ -176,15 +177,26 @@ def create(path: Path, content: bytes) -> None:
     with _temporary_of(path) as temporary:
         temporary.write_bytes(content)
         sync(temporary)
+        is_new = _link(temporary, path)
+        sync(path.parent)
+    if not is_new:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Give a file a second name; whether there was none of that name."""
+    try:
         try:
             os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:
-            # A file system without hard links: the file may then be cut off by a power cut.
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # Then the file may be cut off by a power cut.
             with path.open("xb") as file:
-                file.write(content)
-        sync(path.parent)
+                file.write(temporary.read_bytes())
+    except FileExistsError:
+        return False
+    return True
 
 
 def remove(path: Path) -> None:
