@@ -36,6 +36,8 @@ hepfm-data $ten runs/mpm-rs3l-tiny --labels 100,1000 --modes frozen,full --out r
 hepfm-data $ten hepfm/mpm-tiny --labels 10000 --seeds 1 --out studies/ten-classes-10000
 hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 10000 --seeds 1 --modes full --out studies/ten-classes-10000-joint
 hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 93000 --epochs 10 --seeds 1 --precision fp32 --out studies/ten-classes-93000
+hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen --out studies/ten-classes-rs3l
+hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --modes frozen --out studies/ten-classes-edgeconv
 two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
 hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
