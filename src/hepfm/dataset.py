@@ -99,6 +99,11 @@ class Dataset:
         """Names of the hard processes that there are jets of."""
         return tuple(dict.fromkeys(name for file in self.files for name in file.processes))
 
+    @property
+    def knows_events(self) -> bool:
+        """Whether jets are in splits by their events, or by what the files say."""
+        return "event_id" in self.columns or all(file.split is not None for file in self.files)
+
     def check_target(self, path: Path) -> None:
         """Check that a file that will be written is none of those that the jets are read from.
 

@@ -54,7 +54,7 @@ def export(
         raise InputError(msg)
     paths = tuple(write(dataset, out))
     notes = [*dataset.notes, *left_out(dataset.columns)]
-    if to == "omnilearned" and not _has_splits(dataset):
+    if to == "omnilearned" and not dataset.knows_events:
         notes.append("not divided into train, val and test, for the jets have no event_id: choose the file's folder")
     return Exported(paths, len(dataset), tuple(notes))
 
@@ -89,7 +89,7 @@ def _write_padded(dataset: Dataset, out: Path) -> Iterator[Path]:
 
 def _write_omnilearned(dataset: Dataset, out: Path) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
-        if not _has_splits(one):
+        if not one.knows_events:
             path = _target(dataset, out / f"{name}.h5")
             omnilearned.write_omnilearned(path, one.tables(_TABLE_JETS), classes=one.classes)
             yield path
@@ -106,10 +106,6 @@ def _target(dataset: Dataset, path: Path) -> Path:
     """The path of a file that is written, which replaces none of those that are read."""
     dataset.check_target(path)
     return path
-
-
-def _has_splits(dataset: Dataset) -> bool:
-    return "event_id" in dataset.columns or all(file.split is not None for file in dataset.files)
 
 
 def _by_variation(dataset: Dataset) -> Iterator[tuple[str, Dataset]]:

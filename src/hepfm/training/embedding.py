@@ -91,7 +91,7 @@ def map_jets(
 def _some(source: Source, columns: tuple[str, ...], n_jets: int) -> JetTable:
     """About so many jets that no network trained on, where that is known; the same events of every variation."""
     source.check_column(columns[-1])
-    if source.knows_events:
+    if source.dataset.knows_events:
         source = Source(source.dataset, "test", source.variation)
     events = source.events()
     places = np.flatnonzero(unit_hash(events, _SEED) < n_jets / max(1, len(events)))

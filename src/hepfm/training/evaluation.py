@@ -19,7 +19,7 @@ from hepfm.training.metrics import Roc, accuracy, auc, auc_error, confusion, rej
 from hepfm.training.origin import describe_data, is_part_of
 from hepfm.training.robustness import N_BINS, View, compare_views
 from hepfm.training.scoring import Tagger
-from hepfm.training.source import Source, knows_events
+from hepfm.training.source import Source
 
 EVALUATION = "evaluation.json"
 EFFICIENCIES = (0.3, 0.5, 0.7)
@@ -151,7 +151,7 @@ def default_split(dataset: Dataset, trained_on: Sequence[str]) -> str | None:
     Raises:
         InputError: some of the files trained the network, and only all of them together tell which jets did.
     """
-    if knows_events(dataset):
+    if dataset.knows_events:
         return "test"
     described = describe_data(dataset)
     if is_part_of(described, trained_on):

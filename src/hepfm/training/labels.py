@@ -151,7 +151,7 @@ def _labelled(source: Source, number: int, labels: Labels, regression: bool, wea
     known_events = ["event_id"] * ("event_id" in source.dataset.columns)
     source.keep([*known_events, *identity, *([] if weak else [labels.column])])
     events = source.events()
-    if not source.knows_events:
+    if not source.dataset.knows_events:
         notes.append(f"{source.dataset.name} has no event_id: its jets are split 80/10/10 by a hash of their place")
     jets = np.zeros(len(events), np.int64)
     for column in identity:

@@ -9,7 +9,6 @@ from hepfm import manifest
 from hepfm.atomic import exists, is_folder, is_local, location
 from hepfm.dataset import Dataset
 from hepfm.formats.hdf5 import file_digest
-from hepfm.training.source import knows_events
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "variations": list(dataset.variations),
         "digest": hashlib.sha256("".join(of_files).encode()).hexdigest(),
     }
-    return found if knows_events(dataset) else {**found, "files": of_files}
+    return found if dataset.knows_events else {**found, "files": of_files}
 
 
 def digests_of(described: Mapping[str, Any]) -> tuple[str, ...]:

@@ -167,6 +167,8 @@ def prepare(recipe: PretrainingRecipe, datasets: Sequence[Dataset]) -> Training:
         got = repr(recipe.backbone.checkpoint or recipe.backbone.kind)
         msg = f"objective {recipe.objective!r} needs backbone.kind 'transformer', got {got}"
         raise InputError(msg)
+    for dataset in datasets if "mpm" in recipe.objective else ():
+        _check_targets(dataset, recipe.mpm.targets)
     codes = _Codes(recipe, backbone.config.inputs)
     training = _Jets(recipe, datasets, "train", backbone, codes)
     validation = _Jets(recipe, datasets, "validation", backbone, codes, training.scale)
@@ -279,10 +281,7 @@ class _Jets:
         variations = data.variations or tuple(dict.fromkeys(name for d in datasets for name in d.variations))
         in_pairs = "rs3l" in recipe.objective
         n_jets = data.n_jets if split == "train" else data.n_validation
-        targets = recipe.mpm.targets if "mpm" in recipe.objective else ()
-        for dataset in datasets:
-            _check_targets(dataset, targets)
-        whole = "jet" in targets
+        whole = "mpm" in recipe.objective and "jet" in recipe.mpm.targets
         columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns, *(COLUMNS if whole else ()))))
         table = JetTable.concatenate(
             [

@@ -58,14 +58,9 @@ class Source:
         self.dataset, self.split, self.variation = dataset, split, variation
         self._columns: dict[str, NDArray[Any]] = {}
 
-    @property
-    def knows_events(self) -> bool:
-        """Whether the split goes by events."""
-        return knows_events(self.dataset)
-
     def tables(self, size: int, names: Sequence[str]) -> Iterator[JetTable]:
         """Go through the jets, at most `size` at a time, in constant memory."""
-        if self.split is None or self.knows_events:
+        if self.split is None or self.dataset.knows_events:
             yield from self.dataset.tables(size, names, variation=self.variation, split=self.split)
             return
         first = 0
@@ -132,11 +127,6 @@ class Source:
 
     def _smallest(self) -> str:
         return next(name for name in self.dataset.columns if not is_constituent(name))
-
-
-def knows_events(dataset: Dataset) -> bool:
-    """Whether the jets of a dataset are split by events, and not by their places."""
-    return "event_id" in dataset.columns or all(file.split is not None for file in dataset.files)
 
 
 def first_variation(dataset: Dataset) -> str | None:
