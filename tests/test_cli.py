@@ -279,7 +279,7 @@ _COUNTS = ["-3", "0", "nan", "inf", "1.5", "abc", "", "1e-3", "1e400"]
         (("--external", "true {lhe} {hepmc}"), "--external and --variation-name go together"),
         (("--external", "true {lhe}", "--variation-name", "x"), "does not say {hepmc}"),
         (("--repair", "x", "--seed", "2"), "--repair takes no setting of a campaign"),
-        (("--extend", "x"), "--extend takes --variations or --external"),
+        (("--extend", "x"), "--extend takes --variations, --external or --n-events"),
         (("--config", "nowhere.toml"), "cannot read nowhere.toml"),
         (("--config", "nowhere.toml", "--seed", "2"), "--config already says --seed"),
         (("--config", "nowhere.toml", "--lhe", "a.lhe"), "--config already says --lhe"),

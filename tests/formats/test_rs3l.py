@@ -107,6 +107,16 @@ def test_a_file_of_the_published_set_is_read(written):
     assert table.columns["variation"][N] == "view-1"
 
 
+def test_jets_at_eta_zero_keep_the_directions_of_their_constituents(tmp_path):
+    table = VIEWS[0].slice(0, 3)
+    flat = replace(table, columns=table.columns | {"jet_eta": np.zeros_like(table.columns["jet_eta"])})
+    write_rs3l(tmp_path / "jets.h5", [[flat]], 64)
+    only_rs3l(tmp_path / "jets.h5")
+    c = open_rs3l(tmp_path / "jets.h5").read(["part_deta", "part_px", "part_py", "part_pz"], 0, 3).constituents
+    eta = np.arcsinh(c["part_pz"] / np.hypot(c["part_px"], c["part_py"]))
+    np.testing.assert_allclose(c["part_deta"], eta, rtol=1e-4, atol=1e-5)
+
+
 def test_five_views_have_the_names_of_the_published_ones(tmp_path):
     write_rs3l(tmp_path / "jets.h5", [[VIEWS[0]] * 5], 60)
     only_rs3l(tmp_path / "jets.h5")

@@ -1,6 +1,7 @@
 """The campaign folder: extended with more variations, and kept to one process."""
 
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,6 +39,72 @@ def test_extended_campaign_equals_one_that_had_the_variations_from_the_start(
     for name in ("campaign.toml", "manifest.json"):
         assert (tmp_path / "c" / name).read_bytes() == (folder / name).read_bytes()
     assert check_campaign(tmp_path / "c").problems == []
+
+
+@pytest.mark.parametrize(
+    ("part", "chunk_events"),
+    [(13, 7), (40, 20), (41, 20), (1, 100)],
+    ids=["in the middle of chunks", "between chunks", "one process ahead", "a process without events"],
+)
+def test_grown_campaign_equals_one_that_had_the_events_from_the_start(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, part: int, chunk_events: int
+) -> None:
+    whole = replace(small_campaign[0], chunk_events=chunk_events)
+    run(whole, tmp_path / "whole", workers=1)
+    run(replace(whole, n_events=part), tmp_path / "c", workers=1)
+    before = digests(tmp_path / "c")
+    run(extend(tmp_path / "c", n_events=whole.n_events), tmp_path / "c", workers=1)
+    assert digests(tmp_path / "c") == digests(tmp_path / "whole")
+    assert before.keys() < digests(tmp_path / "c").keys() or part == 1
+    for name in ("campaign.toml", "manifest.json", "hard/QCD-000000.lhe.gz", "hard/Hbb-000000.lhe.gz"):
+        assert (tmp_path / "c" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    ours, theirs = (
+        {r.path: (r.chunk, r.n_events, r.n_jets, r.cross_sections) for r in manifest.read(tmp_path / name)}
+        for name in ("c", "whole")
+    )
+    assert ours == theirs
+    assert check_campaign(tmp_path / "c").problems == []
+
+
+def test_growing_makes_only_those_shards_again_that_were_cut_short(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign = replace(small_campaign[0], n_events=4600, chunk_events=500)
+    blocks, shards = campaign.outgrown(5002)
+    assert blocks == ["hard/QCD-000002.lhe.gz", "hard/Hbb-000002.lhe.gz"]
+    assert shards == [
+        f"shards/{view}/{process}-000004.h5" for process in ("QCD", "Hbb") for view in ("quick", "quick-fsr-up")
+    ]
+    assert replace(campaign, n_events=4000).outgrown(4001) == ([], [])
+    blocks, shards = replace(campaign, n_events=3400).outgrown(3401)
+    assert blocks == ["hard/QCD-000001.lhe.gz"]
+    # The first of them is whole, but its cross-section is of a block that is not.
+    assert shards == [f"shards/{view}/QCD-00000{n}.h5" for n in (2, 3) for view in ("quick", "quick-fsr-up")]
+
+
+def test_growth_that_was_killed_can_be_repeated_or_left(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, folder = small_campaign
+    shutil.copytree(folder, tmp_path / "c")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hepfm.resim.folder.write_whole", _killed)
+        extend(tmp_path / "c", n_events=80)
+    assert manifest.read(tmp_path / "c") == []
+    run(campaign, tmp_path / "c", workers=1)
+    assert digests(tmp_path / "c") == digests(folder)
+
+
+def test_campaign_does_not_shrink_and_says_how_it_grows(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign, folder = small_campaign
+    shutil.copytree(folder, tmp_path / "c")
+    with pytest.raises(InputError, match="expected more than its 60 events, got 59"):
+        extend(tmp_path / "c", n_events=59)
+    with pytest.raises(CampaignError, match=re.escape(f"`--extend {tmp_path / 'c'} --n-events 80`")):
+        prepare(replace(campaign, n_events=80), tmp_path / "c")
+    assert digests(tmp_path / "c") == digests(folder)
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_extending_twice_is_extending_once(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:

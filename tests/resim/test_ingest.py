@@ -185,6 +185,8 @@ def test_finished_events_go_through_the_detector_again_but_not_through_a_shower(
     folder = shutil.copytree(ingested[1], tmp_path / "c")
     with pytest.raises(InputError, match="finished events"):
         extend(folder, (Variation("fsr-up", ("TimeShower:renormMultFac = 0.5",)),))
+    with pytest.raises(InputError, match="its events come from files"):
+        extend(folder, n_events=ingested[0].n_events + 1)
     campaign = extend(folder, (Variation("redetect", freeze="hadron"),))
     run_here(campaign, folder)
     first, second = hepfm.open(folder).pairs("nominal", "redetect")

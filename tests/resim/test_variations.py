@@ -173,3 +173,8 @@ def test_file_that_cannot_be_read_is_one_clear_error(tmp_path: Path) -> None:
 def test_name_that_would_not_do_as_a_folder_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=re.escape("expected lower-case letters, digits and hyphens")):
         Variation(name)
+
+
+def test_name_that_stands_for_all_variations_is_refused() -> None:
+    with pytest.raises(InputError, match="stands for all variations together"):
+        Variation("all")

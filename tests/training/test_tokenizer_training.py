@@ -147,6 +147,10 @@ def test_the_commands_train_measure_compare_and_encode(campaign, tmp_path):
     tokens = ParticleTokenizer.from_pretrained(trained).encode(source)
     np.testing.assert_array_equal(jets.constituents["part_token"], tokens)
     np.testing.assert_array_equal(jets.constituents["part_px"], source.constituents["part_px"])
+    onto_itself = ["tokenizer", "encode", str(out), "--tokenizer", str(trained), "--out", str(out)]
+    refused = CliRunner().invoke(cli, onto_itself)
+    assert refused.exit_code == 1 and "is read here, and would be replaced" in refused.output
+    assert hepfm.open(out).read_table().n_jets == source.n_jets
 
 
 def test_jets_without_an_input_and_wrong_names_are_one_clear_line(campaign, trained, tmp_path):

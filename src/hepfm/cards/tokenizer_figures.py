@@ -17,6 +17,15 @@ _TRUE, _DECODED = "#0072B2", "#D55E00"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DPI = 110
+_QUANTISERS = MappingProxyType(
+    {
+        "kmeans": "K-means",
+        "ema": "VQ-VAE",
+        "cosine": "VQ-VAE, cosine",
+        "residual": "VQ-VAE, residual",
+        "fsq": "VQ-VAE, grid",
+    }
+)
 
 _LABELS = MappingProxyType(
     {
@@ -150,7 +159,8 @@ def draw_rate_distortion(evaluations: Sequence[Mapping[str, Any]]) -> "Figure":
     )
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for one in evaluations:
-        kinds.setdefault(f"{one['quantiser']}, context: {one['context']}", []).append(one)
+        by_itself = ", each constituent by itself" * (one["context"] == "particle")
+        kinds.setdefault(_QUANTISERS[one["quantiser"]] + by_itself, []).append(one)
     figure = figure_class()(figsize=(11, 6.2), layout="constrained")
     for place, (group, name) in enumerate(panels):
         axes = figure.add_subplot(2, 3, place + 1)

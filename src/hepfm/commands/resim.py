@@ -41,6 +41,7 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
         "hepfm-data resim --lhe events.lhe.gz --variations nominal,vincia,mine.toml",
         "hepfm-data resim again --config resim-jets/campaign.toml",
         "hepfm-data resim --extend resim-jets --variations isr-up,a14",
+        "hepfm-data resim --extend resim-jets --n-events 2e6",
         'hepfm-data resim --extend jets --variation-name mine --external "./shower.sh {lhe} {hepmc} {seed}"',
         "hepfm-data resim --repair resim-jets",
     )
@@ -80,7 +81,8 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--extend",
     metavar="DIR",
-    help="Add --variations, or an --external one, to the campaign in DIR; no other setting goes with it.",
+    help="Add --variations, an --external one, or events up to --n-events, to the campaign in DIR; no other setting "
+    "goes with it.",
 )
 @click.option(
     "--repair",
@@ -152,11 +154,11 @@ def _campaign(
             click.echo(f"damaged, made again: {path}", err=True)
         return campaign
     if extend is not None:
-        if not given <= {"extend", "variations", "external", "variation_name"} or given == {"extend"}:
-            msg = "--extend takes --variations or --external, and no other setting of a campaign. Give one of these."
+        if not given <= {"extend", "variations", "external", "variation_name", "n_events"} or given == {"extend"}:
+            msg = "--extend takes --variations, --external or --n-events, and no other setting of a campaign. Give one."
             raise click.UsageError(msg)
         named = resolve_variations(settings["variations"]) if "variations" in given else ()
-        return extended(extend, (*named, *further))
+        return extended(extend, (*named, *further), n_events=settings["n_events"])
     if config is not None:
         if given := given & {*settings, "external"}:
             msg = f"--config already says --{min(given).replace('_', '-')}. Leave one of the two out."

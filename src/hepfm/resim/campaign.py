@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -73,9 +73,9 @@ class Campaign:
 
     @property
     def frozen_digest(self) -> str:
-        """sha256 over all but the list of variations: campaigns that share it share their frozen events."""
-        settings = {name: value for name, value in self._settings().items() if name != "variations"}
-        return _digest(settings)
+        """sha256 over what decides on an event: campaigns that share it share the frozen events that both have."""
+        sizes = ("variations", "n_events", "chunk_events")
+        return _digest({name: value for name, value in self._settings().items() if name not in sizes})
 
     def _settings(self) -> dict[str, Any]:
         """Everything that decides on the dataset, and is not what every campaign has by default."""
@@ -165,6 +165,23 @@ class Campaign:
         """Paths and numbers of the blocks that hold a chunk's frozen events; at least that of its start."""
         size, last = BLOCK_EVENTS, max(chunk.start, chunk.stop - 1)
         return {self.block_path(chunk.process, b): b for b in range(chunk.start // size, last // size + 1)}
+
+    def outgrown(self, n_events: int) -> tuple[list[str], list[str]]:
+        """What this campaign of Pythia's events ends with, and a larger one has more of.
+
+        Args:
+            n_events: of the larger campaign.
+
+        Returns:
+            The paths of the blocks of frozen events that it fills up, and of the shards that it fills up or that were
+            made while such a block was smaller: the estimate of a cross-section is of its whole block.
+        """
+        larger = replace(self, n_events=n_events)
+        ends = [(p, self.events_of(p)) for p in range(len(self.processes)) if larger.events_of(p) > self.events_of(p)]
+        blocks = [self.block_path(process, end // BLOCK_EVENTS) for process, end in ends if end % BLOCK_EVENTS]
+        kept = {process: end - max(end % BLOCK_EVENTS, end % self.chunk_events) for process, end in ends}
+        chunks = [chunk for chunk in self.chunks() if chunk.stop > kept.get(chunk.process, chunk.stop)]
+        return blocks, [self.shard_path(chunk, view) for chunk in chunks for view in range(len(self.variations))]
 
     @property
     def notes(self) -> list[str]:

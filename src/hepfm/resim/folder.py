@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hepfm import manifest
-from hepfm.atomic import create, exists, is_local, location, names, write_whole
-from hepfm.errors import CampaignError
+from hepfm.atomic import create, exists, is_local, location, names, remove, write_whole
+from hepfm.errors import CampaignError, InputError
 from hepfm.resim.campaign import Campaign, check, check_files, what_decides
 from hepfm.resim.lease import lease
 from hepfm.resim.variations import Variation
@@ -36,11 +36,11 @@ def prepare(campaign: Campaign, folder: Path) -> None:
     if exists(settings):
         theirs = Campaign.from_toml(settings)
         if theirs.digest != campaign.digest:
-            differing = ", ".join(campaign.differences(theirs))
-            msg = (
-                f"{folder} holds another campaign: {differing} differ. Choose another folder, or repeat that one "
-                f"with `--config {settings}`."
-            )
+            differing = campaign.differences(theirs)
+            way_on = f"repeat that one with `--config {settings}`"
+            if {*differing} <= {"n_events", "chunk_events"} and campaign.n_events > theirs.n_events:
+                way_on = f"make that one larger with `--extend {folder} --n-events {campaign.n_events}`"
+            msg = f"{folder} holds another campaign: {', '.join(differing)} differ. Choose another folder, or {way_on}."
             raise CampaignError(msg)
         return
     check(campaign)
@@ -79,19 +79,25 @@ def describe(campaign: Campaign, folder: Path) -> None:
     write_whole(folder / manifest.HEADER, (json.dumps(header, indent=2) + "\n").encode())
 
 
-def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
-    """Add variations to a campaign, for the same frozen events; `run` then simulates what is missing.
+def extend(folder: Path | str, variations: tuple[Variation, ...] = (), *, n_events: int | None = None) -> Campaign:
+    """Add variations to a campaign, for the same frozen events, or events; `run` then simulates what is missing.
 
     Variations that the campaign has already stay as they are, so that an interrupted extension can be repeated;
     one of which no view was made yet may still change, such as the command of a generator that did not work.
+    Shards that the campaign ended with, because there were no more events, are made again.
+
+    Args:
+        folder: the campaign folder, or its fsspec URL.
+        variations: what to add.
+        n_events: frozen events in all, afterwards; by default as many as now.
 
     Returns:
-        The larger campaign: the same as if it had had the variations from the start.
+        The larger campaign: the same as if it had had the variations and the events from the start.
 
     Raises:
         CampaignError: there is no campaign, another process runs it, or it has a variation of the same name
             with other settings.
-        InputError: Pythia refuses a setting.
+        InputError: Pythia refuses a setting, the campaign has more events, or its events come from files.
     """
     folder = location(folder)
     if not exists(folder / CAMPAIGN_FILE):
@@ -107,11 +113,28 @@ def extend(folder: Path | str, variations: tuple[Variation, ...]) -> Campaign:
                 msg = f"{folder} has a variation '{variation.name}' with other settings. Give the new one another name."
                 raise CampaignError(msg)
             together[variation.name] = theirs if variation.name in simulated else variation
-        larger = replace(campaign, variations=tuple(together.values()))
+        n_events = n_events or campaign.n_events
+        larger = replace(campaign, variations=tuple(together.values()), n_events=n_events)
         check(larger)
+        if n_events != campaign.n_events:
+            _check_growth(campaign, n_events, folder)
+            blocks, shards = campaign.outgrown(n_events)
+            # Killed in between, the campaign is as it was, but for shards that either one makes.
+            manifest.forget(folder, shards)
+            for path in blocks:
+                remove(folder / path)
         write_whole(folder / CAMPAIGN_FILE, larger.to_toml().encode())
         describe(larger, folder)
     return larger
+
+
+def _check_growth(campaign: Campaign, n_events: int, folder: Path) -> None:
+    if campaign.from_files:
+        msg = f"{folder}: its events come from files. Make a campaign of all their events, in another folder."
+        raise InputError(msg)
+    if n_events < campaign.n_events:
+        msg = f"{folder}: expected more than its {campaign.n_events} events, got {n_events}. A campaign only grows."
+        raise InputError(msg)
 
 
 @contextmanager
