@@ -21,7 +21,7 @@ import numpy as np
 import pyhepmc
 
 from hepfm.formats.hdf5 import write_shard
-from hepfm.resim.campaign import Campaign
+from hepfm.resim.campaign import BLOCK_EVENTS, Campaign
 from hepfm.resim.frozen import hard_events
 from hepfm.resim.generator import pythia_seeds
 from hepfm.resim.hard import HardEvents, feed_entries
@@ -34,13 +34,20 @@ _INVISIBLE = (12, 14, 16)
 
 
 def pythia_alone(events: HardEvents, campaign: Campaign) -> float:
-    """Seconds that `next()` takes on the events, fed and seeded as in a campaign."""
+    """Seconds that `next()` takes on the events, fed and seeded as in a campaign: with what hepfm hooks into it."""
     variation = campaign.variations[0]
     pythia, feed, _ = start_generator(variation.settings, events.beams)
     feed.load(feed_entries(events, pythia_seeds(campaign.seed, variation.name, events.event_id)))
     start = time.perf_counter()
     for _ in range(events.n_events):
         pythia.next()
+    return time.perf_counter() - start
+
+
+def freezing(campaign: Campaign, folder: Path) -> float:
+    """Seconds that a block of frozen events takes, from starting Pythia to the file on disk."""
+    start = time.perf_counter()
+    hard_events(campaign, folder, 0, 0, BLOCK_EVENTS)
     return time.perf_counter() - start
 
 
@@ -114,8 +121,10 @@ def compare(n_events: int, repetitions: int) -> None:
         few = events.take(np.arange(min(50, n_events)))
         whole_view(few, campaign, folder)  # compile, and start Pythia
         usual_chain(few, campaign, folder)
-        alone, whole, chain, stages = [], [], [], []
-        for _ in range(repetitions):
+        frozen, alone, whole, chain, stages = [], [], [], [], []
+        for repetition in range(repetitions):
+            block = replace(campaign, n_events=BLOCK_EVENTS, seed=repetition)
+            frozen.append(freezing(block, folder / str(repetition)))
             alone.append(pythia_alone(events, campaign))
             seconds, by_stage = whole_view(events, campaign, folder)
             whole.append(seconds)
@@ -123,6 +132,7 @@ def compare(n_events: int, repetitions: int) -> None:
             chain.append(usual_chain(events, campaign, folder))
     milliseconds = 1000 / n_events
     print(f"H→bb, pTHat > 350 GeV, underlying event, detector cms, {repetitions} × {n_events} events, one core")
+    print(f"  freezing, for all views     {1000 / BLOCK_EVENTS * statistics.median(frozen):8.3f} ms/event")
     print(f"  Pythia's next() alone       {milliseconds * statistics.median(alone):8.3f} ms/event")
     print(f"  frozen event to shard       {milliseconds * statistics.median(whole):8.3f} ms/event")
     for stage in stages[0]:

@@ -2,8 +2,9 @@
 
     python benchmarks/clustering.py [FOLDER]
 
-FOLDER holds candidates in the layout of the Delphes reference (by default the folder `shared` beside the
-repository). The best of several repetitions is shown: a steady state, with everything compiled.
+FOLDER holds candidates in the layout of the Delphes reference, which is no part of the repository (by default it is
+looked for in the folder `shared` beside it). The best of several repetitions is shown: a steady state, with everything
+compiled.
 """
 
 import sys
@@ -86,6 +87,8 @@ def measure(candidates: Candidates, jets: Jets, selection: JetSelection) -> dict
 
 
 def main(folder: Path) -> None:
+    if not folder.is_dir():
+        sys.exit(f"{folder} is not there: the samples are no part of the repository. Give their folder.")
     for sample in ("hbb_cms_seed1", "qcd_cms_seed1"):
         candidates = read(folder / f"{sample}.npz")
         for candidate_pt_min in (0.0, 1.0):

@@ -2,12 +2,13 @@
 
 usage: python benchmarks/detector.py [--repetitions N] [--reference FOLDER]
 
-FOLDER holds qcd_input.npz and hbb_input.npz (see its README). The first run of each detector compiles and is
-not counted; the figure is the median of N further runs over all events of the sample.
+FOLDER holds qcd_input.npz and hbb_input.npz, which are no part of the repository. The first run of each detector
+compiles and is not counted; the figure is the median of N further runs over all events of the sample.
 """
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=21)
     parser.add_argument("--reference", type=Path, default=DEFAULT_REFERENCE)
     arguments = parser.parse_args()
+    if not arguments.reference.is_dir():
+        sys.exit(f"{arguments.reference} is not there: the samples are no part of the repository. Give --reference.")
     print(f"{'sample':8s}{'particles/event':>16s}" + "".join(f"{name:>12s}" for name in DETECTORS) + "   ms/event")
     for sample in ("hbb", "qcd"):
         particles = read_particles(arguments.reference / f"{sample}_input.npz")

@@ -6,12 +6,13 @@ Simulates (or reuses, or finishes) a campaign of the ten classes, prints the qua
 ratios to the reference with their statistical errors, and draws docs/figures/jetclass_marginals.png and
 docs/figures/jetclass_by_class.png. 20,000 events take some two minutes on two free cores.
 
-The reference (`../shared/reference/jetclass_marginals.npz`) holds quantiles over all ten classes together, equal
-numbers of jets each; so our jets are weighted until their classes count alike. Its constituents are the 64
-hardest of a jet, and at most 128 of a jet are counted.
+The reference (`../shared/reference/jetclass_marginals.npz`), which is no part of the repository, holds quantiles over
+all ten classes together, equal numbers of jets each; so our jets are weighted until their classes count alike. Its
+constituents are the 64 hardest of a jet, and at most 128 of a jet are counted.
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,14 @@ def sample(jets: JetTable, column: str) -> Sample:
         spread = np.random.default_rng(0).uniform(-0.5, 0.5, len(values))
         values = np.minimum(values, MAX_COUNTED) + spread
     return Sample(values, rows)
+
+
+def read_reference() -> dict[str, Floats]:
+    """The quantiles of JetClass: first of all, for without them there is nothing to simulate for."""
+    if not REFERENCE.exists():
+        sys.exit(f"{REFERENCE} is not there: JetClass's quantiles are no part of the repository.")
+    with np.load(REFERENCE) as stored:
+        return dict(stored)
 
 
 def reference_cdf(reference: dict[str, Floats], column: str) -> tuple[Floats, Floats]:
@@ -261,11 +270,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
+    reference = read_reference()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "campaign"
         jets = simulate(folder, options.n_events, options.seed, options.workers)
-    with np.load(REFERENCE) as stored:
-        reference = dict(stored)
     print_table(jets, compare(jets, reference))
     mpl.use("Agg")
     style()

@@ -21,7 +21,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from jetclass_marginals import BLUE, FIGURES, GREY, ORANGE, RED, REFERENCE, draw_ratio, style, weighted_quantiles
+from jetclass_marginals import BLUE, FIGURES, GREY, ORANGE, RED, draw_ratio, read_reference, style, weighted_quantiles
 from numpy.typing import NDArray
 
 from hepfm.resim import Campaign, plan
@@ -130,14 +130,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
 
+    reference = read_reference()
+    values, probability = reference["jet_sdmass"].astype(float), reference["probability"].astype(float)
     decayed = plan(options.n_events, "nominal", "jetclass", detector="jetclass")
     stable = replace(decayed, processes=tuple(replace(p, shower_settings=()) for p in decayed.processes))
     with tempfile.TemporaryDirectory() as folder:
         as_stable, _, weights_stable = simulate(stable, folder, options.workers)
         as_decayed, as_stored, weights = simulate(decayed, folder, options.workers)
     samples = dict(zip(WAYS, ((as_stable, weights_stable), (as_decayed, weights), (as_stored, weights)), strict=True))
-    with np.load(REFERENCE) as reference:
-        values, probability = reference["jet_sdmass"].astype(float), reference["probability"].astype(float)
     wanted = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
     expected = np.interp(wanted, probability, values)
     print(

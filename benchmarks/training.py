@@ -59,7 +59,9 @@ def masked_modelling(campaign: str, size: str, batch_size: int, n_steps: int) ->
     codes = np.random.default_rng(0).integers(0, N_CODES, table.n_constituents, dtype=np.int32)
     jets = PaddedJets(table, inputs, n_constituents=LENGTH, trim=True, further={CODES: codes})
     whole = PaddedJets(table, inputs, n_constituents=LENGTH, further={CODES: codes})
-    backbone.fit_normalisation(*(whole.__getitems__(np.arange(2000))[name] for name in ("constituents", "mask")))
+    backbone.fit_normalisation(
+        *(whole.__getitems__(np.arange(min(2000, len(whole))))[name] for name in ("constituents", "mask"))
+    )
     print(f"{table.n_jets:,} jets of {table.counts.mean():.1f} constituents, batches of {batch_size}, MPM-{size}")
 
     def stream(source: PaddedJets, lengths: np.ndarray) -> Stream:

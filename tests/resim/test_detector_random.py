@@ -1,6 +1,9 @@
+import os
+
 import numpy as np
 from scipy import stats
 
+from hepfm.resim.detector.compiled import forget_stale
 from hepfm.resim.detector.random_numbers import (
     log_normal,
     next_word,
@@ -9,6 +12,7 @@ from hepfm.resim.detector.random_numbers import (
     splitmix64,
     uniform,
 )
+from hepfm.resim.generator import detector_seeds
 
 N = 50_000
 
@@ -80,3 +84,26 @@ def test_neighbouring_seeds_give_unrelated_streams():
     sample = np.array([normal(state) for state in states])
     assert stats.kstest(sample, "norm").pvalue > 1e-3
     assert abs(stats.pearsonr(sample[:-1], sample[1:]).statistic) < 4 / np.sqrt(N)
+
+
+def test_events_that_follow_one_another_have_unrelated_numbers():
+    n_events, n_draws = 10_000, 12
+    states = random_states(detector_seeds(1, "nominal", np.arange(n_events)))
+    drawn = np.array([[normal(state) for _ in range(n_draws)] for state in states])
+    for lag in (1, 2, 3):
+        for power in (1, 2):
+            first, second = stats.zscore(drawn[:-lag] ** power), stats.zscore(drawn[lag:] ** power)
+            correlation = first.T @ second / len(first)
+            # The largest of 144: beyond 5 standard deviations by chance in one of 10,000 such tables.
+            assert np.abs(correlation).max() < 5 / np.sqrt(len(first))
+
+
+def test_what_was_compiled_before_a_source_changed_is_forgotten(tmp_path):
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    for name, time in (("a.py", 100), ("b.py", 300), ("__pycache__/a.f.nbi", 200), ("__pycache__/b.g.nbi", 400)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    forget_stale(tmp_path)
+    assert [path.name for path in cache.iterdir()] == ["b.g.nbi"]
+    forget_stale(tmp_path / "nowhere")

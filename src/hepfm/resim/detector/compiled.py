@@ -1,5 +1,7 @@
 """How the hot loops are compiled, and the arrays they take."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numba
@@ -11,9 +13,21 @@ Ints: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
 RandomStates: TypeAlias = NDArray[np.uint64]
 
+
+def forget_stale(folder: Path) -> None:
+    """Delete what numba compiled of a folder's files before one of them changed.
+
+    Its cache watches a function's own file only, and the functions of this package are inlined across files.
+    """
+    changed = max((path.stat().st_mtime for path in folder.glob("*.py")), default=0.0)
+    for index in (folder / "__pycache__").glob("*.nbi"):
+        with suppress(OSError):  # another process does the same, or the folder is not ours
+            if index.stat().st_mtime < changed:
+                index.unlink()
+
+
+forget_stale(Path(__file__).parent)
 # Compiled at the first call and kept on disk. No fast-math, which could change results with the machine.
-# The disk cache watches a function's own file only: after editing a file whose functions are inlined
-# elsewhere (this one, `random_numbers.py`, `propagation.py`, `towers.py`), delete `__pycache__`.
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 # For the functions the loops call. Without inlining, every call would count references of its arrays, and
 # the calorimeters would take twice as long.
