@@ -32,10 +32,13 @@ from hepfm.resim.folder import CAMPAIGN_FILE, prepare
 SHARD_JETS = 1000
 REPO = "hepfm/large"
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "hub" / "server.py"
+SEND = """
+from hepfm.hub import publish_folder
+publish_folder(Path(sys.argv[2]), sys.argv[3], sign="hepfm.json", tag="v1")"""
 STEPS = {
     "convert": "from hepfm.publishing import stage\nstage(sys.argv[1], sys.argv[2], repo=sys.argv[3])",
-    "send": "from hepfm.hub import publish_folder\npublish_folder(Path(sys.argv[2]), sys.argv[3], tag='v1')",
-    "send nothing": "from hepfm.hub import publish_folder\npublish_folder(Path(sys.argv[2]), sys.argv[3], tag='v1')",
+    "send": SEND,
+    "send nothing": SEND,
 }
 MEASURE = (
     "import sys, time\nfrom pathlib import Path\nstart, used = time.perf_counter(), time.process_time()\n{code}\n"

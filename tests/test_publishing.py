@@ -5,6 +5,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from toy_jets import write_toys
 
@@ -98,6 +99,24 @@ def test_nothing_half_written_is_left_by_an_error(small_campaign, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         stage(small_campaign[1], tmp_path / "out", report=stop)
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_interruption_while_files_are_replaced_leaves_nothing_that_opens(small_campaign, staged, tmp_path, monkeypatch):
+    """Files have the same names as before, and other jets."""
+    out = shutil.copytree(staged, tmp_path / "copy")
+    old = shutil.copy(out / "data/quick/test-00000-of-00001.parquet", out / "data/quick/train-00000-of-00001.parquet")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("hepfm.publishing.write_pictures", stop)
+        stage(small_campaign[1], out, repo="hepfm/resim-jets")
+    assert pq.read_metadata(old).num_rows > 0
+    with pytest.raises(CampaignError, match="not a campaign folder"):
+        hepfm.open(out)
+    stage(small_campaign[1], out, repo="hepfm/resim-jets")
+    assert bytes_of(out) == bytes_of(staged)
 
 
 def test_files_of_an_earlier_state_are_replaced(small_campaign, staged, tmp_path):

@@ -14,9 +14,11 @@ from hepfm.errors import InputError, StorageError
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
-# The Hub makes it with the repository, and needs it to know large files.
 Kind = Literal["dataset", "model"]
+# The Hub makes it with the repository, and needs it to know large files.
 _HUBS_OWN = (".gitattributes",)
+# What a repository may have that nothing was put into yet.
+_OF_NEW_ONES = (*_HUBS_OWN, "README.md")
 # Says on stderr what it tries again, with the address.
 _CLIENTS_LOGGER = "huggingface_hub.utils._http"
 
@@ -64,6 +66,7 @@ def publish_folder(
     folder: Path,
     repo: str,
     *,
+    sign: str,
     kind: Kind = "dataset",
     patterns: Sequence[str] = ("**/*",),
     tag: str | None = None,
@@ -73,20 +76,22 @@ def publish_folder(
     """Make a dataset, or a model, on the Hub equal to a folder, in one commit.
 
     Only what differs is sent; if nothing does, there is no commit. Large files that were sent before an interruption
-    are not sent again. Files on the Hub that the folder does not have are deleted.
+    are not sent again. Files on the Hub that the folder does not have are deleted, if what is there was published by
+    hepfm.
 
     Args:
         folder: what to publish; hidden files are left out.
         repo: OWNER/NAME; made if there is no such dataset or model.
+        sign: name of a file that whatever hepfm published has.
         kind: which of the two it is.
         patterns: names of the files that are published, such as "*.json".
         tag: name of the version, which from now on stands for this state.
-        private: only the owner may see it. For one that is made now.
+        private: only the owner may see it.
         message: of the commit.
 
     Raises:
-        InputError: not allowed, not logged in, a wrong name, a card that the Hub refuses, or the tag stands for
-            another state already.
+        InputError: not allowed, not logged in, a wrong name, a card that the Hub refuses, the tag stands for another
+            state already, there are files of somebody else, or what shall be private is public.
         StorageError: the Hub cannot be reached, or fails again and again.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
@@ -94,10 +99,16 @@ def publish_folder(
     api = HfApi()
     with _errors_of(repo):
         url = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
-        head = api.repo_info(repo, repo_type=kind).sha or ""
+        info = api.repo_info(repo, repo_type=kind)
+        if private and not info.private:
+            msg = f"{repo}: exists, and is public. Make it private on the Hub, or choose another name."
+            raise InputError(msg)
+        head = info.sha or ""
         tags = {t.name: t.target_commit for t in api.list_repo_refs(repo, repo_type=kind).tags}
         local = local_files(folder, patterns)
-        upload = _compare(folder, local, _remote_files(repo, kind=kind))
+        remote = _remote_files(repo, kind=kind)
+        _check_ours(repo, remote, sign)
+        upload = _compare(folder, local, remote)
         if tag in tags:
             old = upload if tags[tag] == head else _compare(folder, local, _remote_files(repo, tags[tag], kind=kind))
             if old.new or old.deleted:
@@ -120,8 +131,8 @@ def publish_folder(
     return Published(str(url), commit, upload)
 
 
-def compare(folder: Path, repo: str) -> Upload:
-    """Say what `publish_folder` would send; everything, if there is no such dataset.
+def compare(folder: Path, repo: str, *, sign: str) -> Upload:
+    """Say what `publish_folder` would send and delete; everything is sent, if there is no such dataset.
 
     Raises:
         InputError, StorageError: as `publish_folder`.
@@ -130,9 +141,11 @@ def compare(folder: Path, repo: str) -> Upload:
 
     with _errors_of(repo):
         try:
-            return _compare(folder, local_files(folder), _remote_files(repo))
+            remote = _remote_files(repo)
         except RepositoryNotFoundError:
             return Upload(local_files(folder), {}, ())
+    _check_ours(repo, remote, sign)
+    return _compare(folder, local_files(folder), remote)
 
 
 def fetch_file(repo: str, path: str, *, revision: str | None = None) -> Path:
@@ -162,6 +175,15 @@ def _remote_files(repo: str, revision: str | None = None, *, kind: Kind = "datas
 
     tree = HfApi().list_repo_tree(repo, recursive=True, revision=revision, repo_type=kind)
     return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+
+
+def _check_ours(repo: str, remote: "Mapping[str, RepoFile]", sign: str) -> None:
+    """Check that nothing of somebody else's would be deleted."""
+    theirs = sorted(name for name in remote if name not in _OF_NEW_ONES)
+    if theirs and sign not in remote:
+        more = f" and {len(theirs) - 1} more files" * (len(theirs) > 1)
+        msg = f"{repo}: holds {theirs[0]}{more}, which hepfm did not publish, and would delete. Choose another name."
+        raise InputError(msg)
 
 
 def _compare(folder: Path, local: Mapping[str, int], remote: "Mapping[str, RepoFile]") -> Upload:

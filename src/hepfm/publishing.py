@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from hepfm import __version__, manifest
-from hepfm.atomic import location, names, write_whole
+from hepfm.atomic import location, names, remove, write_whole
 from hepfm.cards.dataset_card import dataset_card
 from hepfm.cards.pictures import FOLDER as PICTURES
 from hepfm.cards.pictures import write_pictures
@@ -19,7 +19,7 @@ from hepfm.errors import CampaignError, InputError
 from hepfm.formats.hdf5 import file_digest
 from hepfm.formats.hub_layout import INDEX, PublishedFile, data_path, write_index
 from hepfm.formats.parquet import ARROW_VERSION, parquet_writer, read_metadata
-from hepfm.hub import Published, publish_folder
+from hepfm.hub import Published, Upload, compare, publish_folder
 from hepfm.opening import open as open_jets
 from hepfm.resim.check import check_campaign
 from hepfm.resim.folder import CAMPAIGN_FILE
@@ -68,6 +68,24 @@ def publish(folder: Path | str, out: Path | str, how: Publication, *, report: Re
         CampaignError: the campaign is damaged, which `hepfm-data check` explains.
         InputError, StorageError: as `stage` and `hepfm.hub.publish_folder`.
     """
+    _stage_checked(folder, out, how, report)
+    # Whatever differs, be it the licence in the card, is another version and not a refused upload.
+    tag = how.tag or f"data-{_digest([file_digest(Path(out) / name) for name in (INDEX, CARD)])[:12]}"
+    message = f"Jets of {Path(folder).name}, {tag}"
+    return publish_folder(Path(out), how.repo, sign=INDEX, tag=tag, private=how.private, message=message)
+
+
+def preview(folder: Path | str, out: Path | str, how: Publication, *, report: Report | None = None) -> Upload:
+    """Check and convert a campaign as `publish` does, and say what that would send and delete.
+
+    Raises:
+        CampaignError, InputError, StorageError: as `publish`.
+    """
+    _stage_checked(folder, out, how, report)
+    return compare(Path(out), how.repo, sign=INDEX)
+
+
+def _stage_checked(folder: Path | str, out: Path | str, how: Publication, report: Report | None) -> None:
     findings = check_campaign(folder)
     if findings.problems:
         n_more = len(findings.problems) - 1
@@ -75,10 +93,6 @@ def publish(folder: Path | str, out: Path | str, how: Publication, *, report: Re
         msg = f"{folder}: not sound: {findings.problems[0]}{more}. Run resim, or resim --repair, then publish again."
         raise CampaignError(msg)
     stage(folder, out, report=report, repo=how.repo, license=how.license)
-    # Whatever differs, be it the licence in the card, is another version and not a refused upload.
-    tag = how.tag or f"data-{_digest([file_digest(Path(out) / name) for name in (INDEX, CARD)])[:12]}"
-    message = f"Jets of {Path(folder).name}, {tag}"
-    return publish_folder(Path(out), how.repo, tag=tag, private=how.private, message=message)
 
 
 def stage(
@@ -132,6 +146,7 @@ def stage(
                 for split, n_jets in zip(SPLITS, counts, strict=True)
             ]
             if any(not sink.is_there for sink in sinks):
+                _forget_index(target)
                 for table in one.tables(_TABLE_JETS):
                     split_numbers = split_of(table.columns["event_id"])
                     for number, sink in enumerate(sinks):
@@ -247,6 +262,13 @@ def _is_ours(path: Path) -> bool:
     with suppress(InputError, OSError):
         return {"name", "source", "split"} <= read_metadata(path).keys()
     return False
+
+
+def _forget_index(folder: Path) -> None:
+    """Delete what says which jets the files hold, before one of them changes: an interruption must not leave it."""
+    # The card first, which without an index would be somebody else's.
+    for name in (CARD, INDEX):
+        remove(folder / name)
 
 
 def _remove_others(folder: Path, files: Sequence[PublishedFile]) -> None:

@@ -62,10 +62,50 @@ def test_dry_run_lists_what_would_be_sent_and_sends_nothing(hub, publish):
     assert hub.repositories == {}
 
 
-def test_damaged_campaign_is_not_published(hub, publish, campaign):
+def test_files_of_somebody_else_are_never_deleted(hub, client, publish):
+    (client.folder / "theirs").mkdir()
+    for name in ("README.md", "thesis.csv", "weights.safetensors"):
+        (client.folder / "theirs" / name).write_text("mine")
+    client("hf", "upload", REPO, "theirs", ".", "--repo-type", "dataset")
+    repository = hub.repositories[KEY]
+    before = repository.tree()
+    for options in ((), ("--dry-run",)):
+        refused = publish(*options, ok=False)
+        assert refused.stderr.splitlines()[-1] == (
+            f"hepfm-data: {REPO}: holds thesis.csv and 1 more files, which hepfm did not publish, and would delete. "
+            "Choose another name."
+        )
+    assert repository.tree() == before
+
+
+def test_what_a_new_state_lacks_is_deleted_and_that_is_said(published, small_campaign):
+    (published.folder / "extra").mkdir()
+    (published.folder / "extra" / "notes.csv").write_text("mine")
+    published("hf", "upload", REPO, "extra", ".", "--repo-type", "dataset")
+    command = ("hepfm-data", "publish", small_campaign[1], "--repo", REPO, "--out", "staged")
+    planned, done = published(*command, "--dry-run").stdout, published(*command).stdout
+
+    assert "    to delete  notes.csv" in planned.splitlines()
+    assert "      deleted  notes.csv" in done.splitlines()
+    assert "notes.csv" not in published.hub.repositories[KEY].tree()
+
+
+def test_what_is_public_is_not_published_as_private(hub, publish):
+    publish()
+    n_commits = hub.count("POST", "/commit/")
+    refused = publish("--private", "--license", "cc0-1.0", ok=False)
+    made = publish("--private", repo="hepfm/secret")
+
+    assert refused.returncode == 2 and "exists, and is public" in refused.stderr
+    assert hub.count("POST", "/commit/") == n_commits + 1
+    assert hub.repositories["datasets", "hepfm/secret"].private and "hepfm/secret" in made.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_damaged_campaign_is_not_published(hub, publish, campaign, options):
     shard = next(campaign.glob("shards/quick/*.h5"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    refused = publish(ok=False)
+    refused = publish(*options, ok=False)
 
     assert refused.returncode == 1
     assert shard.name in refused.stderr

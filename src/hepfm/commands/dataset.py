@@ -71,7 +71,7 @@ def export(source: str, to: str, out: Path | None, columns: str | None, as_json:
 @click.option("--private", is_flag=True, help="Only you may see it.")
 @click.option("--license", default="cc-by-4.0", show_default=True, help="The Hub's name of the licence.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where converted files go.  [default: FOLDER-parquet]")
-@click.option("--dry-run", is_flag=True, help="Convert, list what would be sent, and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Check, convert, list what would be sent and deleted, and send nothing.")
 @json_option
 def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: Any) -> None:  # noqa: ANN401
     """Publish a campaign as a dataset on the Hugging Face Hub.
@@ -79,15 +79,13 @@ def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: 
     Checks it, converts it as `export` does, and sends what has changed in one commit. Log in once: hf auth login
     """
     from hepfm import terminal
-    from hepfm.hub import compare
-    from hepfm.publishing import Publication, stage
+    from hepfm.publishing import Publication, preview
     from hepfm.publishing import publish as publish_campaign
 
     target, publication = out or Path(f"{Path(folder).name}-parquet"), Publication(**how)
     with terminal.conversion_bar() as report:
         if dry_run:
-            stage(folder, target, report=report, repo=publication.repo, license=publication.license)
-            upload, where = compare(target, publication.repo), {}
+            upload, where = preview(folder, target, publication, report=report), {}
         else:
             done = publish_campaign(folder, target, publication, report=report)
             upload, where = done.upload, {"url": done.url, "commit": done.commit}
@@ -97,6 +95,8 @@ def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: 
         return
     for name, size in upload.new.items() if dry_run else ():
         click.echo(f"{size / 1e6:10.3f} MB  {name}")
+    for name in upload.deleted:
+        click.echo(f"{'to delete' if dry_run else 'deleted':>13}  {name}")
     sent = f"{len(upload.new)} files {'to send' if dry_run else 'sent'}, {sum(upload.new.values()) / 1e6:.1f} MB"
     click.echo(f"{sent}; {len(upload.unchanged)} unchanged.")
     if where:

@@ -116,7 +116,9 @@ def _publish(folder: Path, repo: str, *, private: bool) -> str:
     from hepfm.hub import publish_folder
 
     message = f"{folder.name}, pre-trained with hepfm"
-    return publish_folder(folder, repo, kind="model", patterns=_PUBLISHED, private=private, message=message).url
+    return publish_folder(
+        folder, repo, sign="recipe.toml", kind="model", patterns=_PUBLISHED, private=private, message=message
+    ).url
 
 
 def _last(metrics: "Sequence[Mapping[str, float]]") -> dict[str, float]:
