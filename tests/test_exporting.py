@@ -19,6 +19,7 @@ from hepfm.formats.hdf5 import content_digest, read_shard, write_shard
 from hepfm.formats.parquet import write_parquet
 from hepfm.formats.root import write_root
 from hepfm.publishing import stage
+from hepfm.table import matching_rows
 
 FOREIGN_CLASSES = ("signal", "background")
 
@@ -107,6 +108,20 @@ def test_rs3l_has_all_views_of_a_jet_side_by_side_and_all_that_it_carries_comes_
                 assert ak.all(theirs == ours), name
 
 
+def test_the_number_of_jets_is_that_of_what_was_written(campaign, tmp_path):
+    """Of views side by side only the jets that all of them have."""
+    one, two = (campaign.read_table(variation=name) for name in campaign.variations)
+    _, common = matching_rows(one, two)
+    write_parquet(tmp_path / "both.parquet", [one, two.select(common[:10])], {})
+    n_alone = one.n_jets - 10
+
+    for to in FORMATS:
+        exported = export(tmp_path / "both.parquet", tmp_path / to, to)
+        assert exported.n_jets == len(hepfm.open(exported.paths)) == (20 if to == "rs3l" else one.n_jets + 10)
+        said = f"{n_alone} of {one.n_jets + 10} jets were left out, for not all views have them"
+        assert (said in exported.left_out) == (to == "rs3l")
+
+
 def test_omnilearned_has_the_splits_in_folders_and_the_jets_columns_come_back(campaign, tmp_path):
     paths = export(campaign.name, tmp_path, "omnilearned").paths
 
@@ -171,3 +186,10 @@ def test_a_column_map_is_for_files(campaign, table_file, tmp_path):
         hepfm.open(campaign.name, columns="top-tagging")
     with pytest.raises(InputError, match=r"no lists of constituents such as part_px, but E_0, .*columns="):
         hepfm.open(table_file)
+
+
+def test_a_folder_in_a_list_of_files_is_one_clear_line(campaign, table_file):
+    with pytest.raises(InputError, match=r"campaign: is a folder; expected a list of files\. [^\n]*$"):
+        hepfm.open([campaign.name])
+    with pytest.raises(InputError, match="is a folder; expected a list of files"):
+        hepfm.open([table_file, table_file.parent], columns="top-tagging")

@@ -13,6 +13,7 @@ from hepfm.errors import InputError
 from hepfm.formats import omnilearned, padded, parquet, root, rs3l
 from hepfm.opening import open as open_jets
 from hepfm.schema import SPLITS, unknown_name
+from hepfm.table import JetTable
 
 _TABLE_JETS = 8192
 # Of jets with all their views side by side.
@@ -21,7 +22,7 @@ _ALIGNED_JETS = 1024
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and in sentences what the format could not carry."""
+    """What was written, the number of jets in it (of all views), and in sentences what was left out."""
 
     paths: tuple[Path, ...]
     n_jets: int
@@ -52,53 +53,68 @@ def export(
     if not len(dataset):
         msg = f"{source}: there are no jets to write."
         raise InputError(msg)
-    paths = tuple(write(dataset, out))
+    count = _Count()
+    paths = tuple(write(dataset, out, count))
     notes = [*dataset.notes, *left_out(dataset.columns)]
+    if n_lost := len(dataset) - count.n_jets:
+        notes.append(f"{n_lost} of {len(dataset)} jets were left out, for not all views have them")
     if to == "omnilearned" and not dataset.knows_events:
         notes.append("not divided into train, val and test, for the jets have no event_id: choose the file's folder")
-    return Exported(paths, len(dataset), tuple(notes))
+    return Exported(paths, count.n_jets, tuple(notes))
 
 
-def _write_parquet(dataset: Dataset, out: Path) -> Iterator[Path]:
+class _Count:
+    """Number of jets in the tables that went through to a writer."""
+
+    n_jets = 0
+
+    def through(self, tables: Iterable[JetTable]) -> Iterator[JetTable]:
+        for table in tables:
+            self.n_jets += table.n_jets
+            yield table
+
+
+def _write_parquet(dataset: Dataset, out: Path, count: _Count) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
         path = _target(dataset, out / f"{name}.parquet")
-        parquet.write_parquet(path, one.tables(_TABLE_JETS), {"source": one.name, "hepfm": __version__}, one.classes)
+        metadata = {"source": one.name, "hepfm": __version__}
+        parquet.write_parquet(path, count.through(one.tables(_TABLE_JETS)), metadata, one.classes)
         yield path
 
 
-def _write_rs3l(dataset: Dataset, out: Path) -> Iterator[Path]:
+def _write_rs3l(dataset: Dataset, out: Path, count: _Count) -> Iterator[Path]:
     path = _target(dataset, out / "jets.h5")
     blocks = dataset.aligned_tables(_ALIGNED_JETS) if dataset.variations else ([t] for t in dataset.tables(_TABLE_JETS))
-    rs3l.write_rs3l(path, blocks, classes=dataset.classes)
+    rs3l.write_rs3l(path, (tuple(count.through(views)) for views in blocks), classes=dataset.classes)
     yield path
 
 
-def _write_root(dataset: Dataset, out: Path) -> Iterator[Path]:
+def _write_root(dataset: Dataset, out: Path, count: _Count) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
         path = _target(dataset, out / f"{name}.root")
-        root.write_root(path, one.tables(_TABLE_JETS), one.classes)
+        root.write_root(path, count.through(one.tables(_TABLE_JETS)), one.classes)
         yield path
 
 
-def _write_padded(dataset: Dataset, out: Path) -> Iterator[Path]:
+def _write_padded(dataset: Dataset, out: Path, count: _Count) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
         path = _target(dataset, out / f"{name}.h5")
-        padded.write_padded(path, one.tables(_TABLE_JETS), classes=one.classes)
+        padded.write_padded(path, count.through(one.tables(_TABLE_JETS)), classes=one.classes)
         yield path
 
 
-def _write_omnilearned(dataset: Dataset, out: Path) -> Iterator[Path]:
+def _write_omnilearned(dataset: Dataset, out: Path, count: _Count) -> Iterator[Path]:
     for name, one in _by_variation(dataset):
         if not one.knows_events:
             path = _target(dataset, out / f"{name}.h5")
-            omnilearned.write_omnilearned(path, one.tables(_TABLE_JETS), classes=one.classes)
+            omnilearned.write_omnilearned(path, count.through(one.tables(_TABLE_JETS)), classes=one.classes)
             yield path
             continue
         for split in SPLITS:
             tables = one.tables(_TABLE_JETS, split=split)
             if (first := next(tables, None)) is not None:
                 path = _target(dataset, out / omnilearned.FOLDERS[split] / f"{name}.h5")
-                omnilearned.write_omnilearned(path, chain([first], tables), classes=one.classes)
+                omnilearned.write_omnilearned(path, count.through(chain([first], tables)), classes=one.classes)
                 yield path
 
 
@@ -120,7 +136,7 @@ def _by_variation(dataset: Dataset) -> Iterator[tuple[str, Dataset]]:
 
 
 FORMATS: MappingProxyType[
-    str, tuple[Callable[[Iterable[str]], tuple[str, ...]], Callable[[Dataset, Path], Iterator[Path]]]
+    str, tuple[Callable[[Iterable[str]], tuple[str, ...]], Callable[[Dataset, Path, _Count], Iterator[Path]]]
 ] = MappingProxyType(
     {
         "parquet": (parquet.left_out, _write_parquet),

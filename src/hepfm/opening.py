@@ -34,6 +34,9 @@ def open(source: Source | Sequence[Source], *, revision: str | None = None, colu
     column_map = None if columns is None else os.fspath(columns)
     if isinstance(source, Sequence) and not isinstance(source, str):
         paths = [location(path) for path in source]
+        if folders := [path for path in paths if is_folder(path)]:
+            msg = f"{folders[0]}: is a folder; expected a list of files. Open a folder by itself, or list its files."
+            raise InputError(msg)
         return Dataset([open_file(path, column_map) for path in paths], f"{len(paths)} files")
     path = location(source)
     if exists(path) and not is_folder(path):

@@ -100,6 +100,14 @@ def test_nan_may_stand_for_none(tmp_path):
     np.testing.assert_array_equal(table.constituents["part_d0val"], [0.5, 0.0])
 
 
+def test_numbers_in_names_may_have_leading_zeros(tmp_path):
+    columns = {f"{name}_{i:02}": [float(100 - i)] for i in reversed(range(11)) for name in ("PX", "PY", "PZ")}
+    pq.write_table(pa.table(columns), tmp_path / "my.parquet")
+    text = "[constituents]\npart_px = 'PX_{i}'\npart_py = 'PY_{i}'\npart_pz = 'PZ_{i}'"
+    table = read_all(open_table(tmp_path / "my.parquet", write_map(tmp_path, text)))
+    np.testing.assert_array_equal(table.constituents["part_px"], 100 - np.arange(11))
+
+
 def test_structured_arrays_are_mapped_by_their_members(tmp_path):
     """The layout of ATLAS's flavour-tagging files: jets (N,) and tracks (N, M) with named members."""
     p4, _ = particles(np.random.default_rng(8), [3, 1], mass=0.0)

@@ -3,6 +3,8 @@
 import awkward as ak
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mapped_tables import FLAT, ragged_columns, read_all, write_flat, write_jetnet, write_map
 
@@ -20,6 +22,10 @@ from hepfm.formats.column_map import MAPS, open_table
         (FLAT + "[jets]\njet_pt = {colum = 'a'}", "unknown option of 'jet_pt' 'colum'.*Did you mean 'column'"),
         (FLAT + "[jets]\njet_pt = {column = 'a', unit = 'Mev'}", "unknown unit of 'jet_pt' 'Mev'.*Did you mean 'MeV'"),
         (FLAT + "[jets]\njet_pt = {column = 'a', scale = 'x'}", "'scale' of 'jet_pt' must be a number"),
+        (FLAT + "[jets]\njet_label = {column = 'label', missing = -99}", "unknown option of 'jet_label' 'missing'"),
+        (FLAT + "[jets]\njet_label = {column = 'label', scale = 2}", "unknown option of 'jet_label' 'scale'"),
+        (FLAT + "[jets]\njet_label = {column = 'label', unit = 'GeV'}", "unknown option of 'jet_label' 'unit'"),
+        (FLAT + "[jets]\njet_pt = {column = 'a', classes = ['b']}", "unknown option of 'jet_pt' 'classes'"),
         (FLAT + "[jets]\njet_pt = ['a']", "'jet_pt' must be the name of a column"),
         (FLAT + "part_d0val = 1.0", "'part_d0val' must name a column"),
         (FLAT + "[further]\njet_pt = 'a'", r"'jet_pt' belongs to \[jets\]"),
@@ -63,6 +69,15 @@ def test_arrays_that_do_not_fit_are_named(tmp_path):
             open_table(tmp_path / "my.npz", write_map(tmp_path, base + line))
 
 
+def test_two_columns_of_the_same_number_are_refused(tmp_path):
+    names = ("PX_0", "PX_00", "PX_1", "PY_0", "PY_1", "PZ_0", "PZ_1")
+    pq.write_table(pa.table({name: [1.0] for name in names}), tmp_path / "my.parquet")
+    text = "[constituents]\npart_px = 'PX_{i}'\npart_py = 'PY_{i}'\npart_pz = 'PZ_{i}'"
+
+    with pytest.raises(InputError, match=r"'part_px' is 'PX_\{i\}', of which the table has 3 columns, not numbered"):
+        open_table(tmp_path / "my.parquet", write_map(tmp_path, text))
+
+
 def test_values_that_do_not_fit_are_named(tmp_path):
     lists, _, _ = ragged_columns()
     lists["short"] = lists["pfcand_px"][:, :1]
@@ -90,6 +105,35 @@ def test_values_that_do_not_fit_are_named(tmp_path):
         else:
             with pytest.raises(InputError, match=message):
                 file.read([name], 0, 4)
+
+
+def test_words_for_a_label_without_classes_are_one_clear_line(tmp_path):
+    pq.write_table(pa.table({"x": [[1.0]], "y": [[2.0]], "z": [[3.0]], "truth": ["top"]}), tmp_path / "my.parquet")
+    text = "[constituents]\npart_px = 'x'\npart_py = 'y'\npart_pz = 'z'\n[jets]\njet_label = 'truth'"
+    file = open_table(tmp_path / "my.parquet", write_map(tmp_path, text))
+
+    with pytest.raises(InputError, match=r"my\.parquet: column 'jet_label' holds values that are no int16[^\n]*$"):
+        file.read(["jet_label"], 0, 1)
+
+
+@pytest.mark.parametrize("name", ["part_px", "part_pt"])
+def test_a_constituent_of_nan_is_refused_where_nothing_says_that_it_is_none(tmp_path, name):
+    values = {"part_px": [[5.0, 3.0]], "part_py": [[0.0, 0.0]], "part_pt": [[5.0, 3.0]]}
+    values |= {"part_phi": [[0.0, 0.0]], "part_pz": [[1.0, 1.0]], name: [[5.0, np.nan]]}
+    needed = ("part_pt", "part_phi", "part_pz") if name == "part_pt" else ("part_px", "part_py", "part_pz")
+    table = pa.table({**{key: values[key] for key in needed}, "on": [[1, 1]], "off": [[1, 0]]})
+    pq.write_table(table, tmp_path / "my.parquet")
+
+    def counts(**more: str) -> list[int]:
+        lines = {**{key: f"{{ column = '{key}' }}" for key in needed}, **more}
+        text = "[constituents]\n" + "\n".join(f"{key} = {value}" for key, value in lines.items())
+        return open_table(tmp_path / "my.parquet", write_map(tmp_path, text)).read([], 0, 1).counts.tolist()
+
+    for more in ({}, {"part_mask": "'on'"}, {"part_weight": "'on'"}):
+        with pytest.raises(InputError, match=r"my\.parquet: the transverse momentum of a constituent is not a number"):
+            counts(**more)
+    assert counts(part_mask="'off'") == counts(part_weight="'off'") == [1]
+    assert counts(**{name: f"{{ column = '{name}', missing = nan }}"}) == [1]
 
 
 def test_an_unknown_map_names_those_that_there_are(tmp_path):

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from toy_jets import toys, write_toys
 
+import hepfm
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import content_digest, open_shard
 from hepfm.formats.parquet import open_parquet, read_metadata, write_parquet
@@ -174,6 +175,49 @@ def test_wrong_contents_are_one_clear_line_that_names_the_file(columns, message,
         everything(open_parquet(tmp_path / "wrong.parquet"))
     assert "wrong.parquet" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jet_label", np.uint16(40_000)),
+        ("jet_label", np.uint16(65_535)),
+        ("event_id", np.uint64(2**63 + 5)),
+        ("event_id", np.float64(2**63)),
+        ("jet_flavour", np.uint8(200)),
+        ("jet_nparticles", np.int64(-(2**31) - 1)),
+        ("part_charge", np.uint8(255)),
+    ],
+)
+def test_numbers_beyond_a_columns_type_are_refused_and_never_wrapped(tmp_path, name, value):
+    values = np.array([1, value], value.dtype)
+    column = [values, values[:0]] if name.startswith("part_") else values
+    momenta = [[1.0, 1.0], []] if name.startswith("part_") else [[1.0], [1.0]]
+    pq.write_table(pa.table({"part_px": momenta, "part_py": momenta, name: column}), tmp_path / "large.parquet")
+
+    with pytest.raises(InputError, match=rf"large\.parquet: column '{name}' holds values that are no .*{value.dtype}"):
+        everything(open_parquet(tmp_path / "large.parquet"))
+
+
+@pytest.mark.parametrize("name", ["process", "variation"])
+def test_a_missing_name_is_refused_when_the_file_is_opened(tmp_path, name):
+    """Also where the other names of a row group are all the same, so that its statistics tell them."""
+    table = pa.table({"part_px": [[1.0]] * 4, "part_py": [[2.0]] * 4, name: ["a", "a", "a", None]})
+    pq.write_table(table, tmp_path / "null.parquet", row_group_size=2)
+
+    with pytest.raises(InputError, match=rf"null\.parquet: [^\n]*a value of column '{name}' is missing$"):
+        open_parquet(tmp_path / "null.parquet")
+
+
+@pytest.mark.parametrize("values", [[1, 2], [b"a", b"b"], [True, False], [["a"], ["b"]]])
+def test_what_is_called_process_and_is_no_name_is_left_out(tmp_path, values):
+    table = pa.table({"part_px": [[1.0]] * 2, "part_py": [[2.0]] * 2, "process": values})
+    pq.write_table(table, tmp_path / "a.parquet")
+    data = hepfm.open(tmp_path / "a.parquet")
+
+    assert "process" not in data.columns and data.read_table().n_jets == 2
+    assert any("process" in note for note in data.notes)
+    assert "a.parquet" in repr(data)
 
 
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.9])

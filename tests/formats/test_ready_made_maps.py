@@ -103,9 +103,19 @@ def test_jetnet_becomes_four_momenta_around_its_jets(tmp_path, name, width, labe
     assert any("azimuth" in note for note in file.notes)
 
 
-def test_a_jetnet_file_of_another_name_has_no_label_and_says_so(tmp_path):
-    write_jetnet(tmp_path / "all.hdf5")
-    file = open_table(tmp_path / "all.hdf5", "jetnet")
+@pytest.mark.parametrize("name", ["g", "g150", "q", "q150", "t", "t150", "w", "w150", "z", "z150"])
+def test_classes_of_jetnet_keep_their_order_whatever_the_file(tmp_path, name):
+    write_jetnet(tmp_path / f"{name}.hdf5", n_jets=2)
+    file = open_table(tmp_path / f"{name}.hdf5", "jetnet")
+
+    assert file.classes == ("gluon", "quark", "top", "W", "Z")
+    assert file.read(["jet_label"], 0, 2).columns["jet_label"].tolist() == ["gqtwz".index(name[0])] * 2
+
+
+@pytest.mark.parametrize("name", ["all.hdf5", "train.hdf5", "test.hdf5", "zz_to_ww_quark.hdf5"])
+def test_a_jetnet_file_of_another_name_has_no_label_and_says_so(tmp_path, name):
+    write_jetnet(tmp_path / name)
+    file = open_table(tmp_path / name, "jetnet")
 
     assert file.classes == ()
     assert "jet_label" not in {c.name for c in file.columns}

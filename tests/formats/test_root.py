@@ -116,6 +116,26 @@ def test_columns_of_other_origin_and_other_classes_come_back(tmp_path):
         assert not any(name.startswith("label_") for name in content["tree"].iterkeys())
 
 
+@pytest.mark.parametrize("labels", [{}, {"label_QCD": np.arange(300) % 2 == 0}])
+def test_branches_of_jetclass_that_are_the_sources_own_come_back(tmp_path, labels):
+    """JetClass knows its matched particle as aux_genpart_* alone; only those made of truth_* are not columns."""
+    rng = np.random.default_rng(6)
+    own = {f"aux_genpart_{name}": rng.normal(size=300).astype(np.float32) for name in ("eta", "phi", "pid", "pt")}
+    columns = {name: values for name, values in TABLE.columns.items() if not name.startswith("truth_")}
+    table = replace(TABLE, columns={**columns, **own, **labels})
+    write_root(tmp_path / "jets.root", [table], JETCLASS2_CLASSES if labels else JET_CLASSES)
+    file = open_root(tmp_path / "jets.root")
+
+    assert {c.name for c in file.columns} == {*table.columns, *table.constituents}
+    assert_same(file.read([c.name for c in file.columns], 0, 300), table)
+
+    with_pt = replace(table, columns={**table.columns, "truth_pt": TABLE.columns["truth_pt"]})
+    write_root(tmp_path / "jets.root", [with_pt])
+    assert {f"aux_genpart_{name}" for name in ("eta", "phi", "pid")} == {
+        c.name for c in open_root(tmp_path / "jets.root").columns if c.name.startswith("aux_")
+    }
+
+
 def test_no_jets_make_a_file_too(tmp_path):
     write_root(tmp_path / "jets.root", [JetTable.empty()])
     file = open_root(tmp_path / "jets.root")

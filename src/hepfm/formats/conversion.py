@@ -24,13 +24,13 @@ def as_column(values: NDArray[Any], column: Column, path: Path | str) -> NDArray
     wanted = column.numpy_dtype
     if values.dtype == wanted:
         return values
-    with np.errstate(invalid="ignore", over="ignore"):
-        converted = values.astype(wanted)
-    exact = wanted.kind == "f" or bool(np.array_equal(converted.astype(values.dtype), values))
-    if not exact or values.dtype.kind not in "biuf":
-        msg = f"{path}: column {column.name!r} holds values that are no {column.dtype} (its type is {values.dtype})"
-        raise InputError(msg)
-    return converted
+    if values.dtype.kind in "biuf" and _in_range(values, wanted):
+        with np.errstate(invalid="ignore", over="ignore"):
+            converted = values.astype(wanted)
+            if wanted.kind == "f" or np.array_equal(converted.astype(values.dtype), values):
+                return converted
+    msg = f"{path}: column {column.name!r} holds values that are no {column.dtype} (its type is {values.dtype})"
+    raise InputError(msg)
 
 
 def falling_pt(table: JetTable) -> JetTable:
@@ -44,3 +44,12 @@ def falling_pt(table: JetTable) -> JetTable:
         return table
     order = np.lexsort((-pt, jet))
     return JetTable(table.columns, table.offsets, {name: v[order] for name, v in table.constituents.items()})
+
+
+def _in_range(values: NDArray[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether a type's limits hold the least and greatest value; a round trip does not tell, for it wraps both ways."""
+    if wanted.kind not in "iu" or not values.size:
+        return True
+    limits = np.iinfo(wanted)
+    # Numbers of Python compare exactly, whatever their types.
+    return bool(limits.min <= values.min().item() and values.max().item() <= limits.max)

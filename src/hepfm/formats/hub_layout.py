@@ -6,7 +6,7 @@ README.md  hepfm.json  data/<variation>/<split>-00000-of-000NN.parquet
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hepfm.atomic import open_file, write_whole
@@ -14,7 +14,7 @@ from hepfm.errors import InputError
 from hepfm.formats.jet_file import JetFile
 from hepfm.formats.parquet import ParquetFile
 from hepfm.hub import fetch_file
-from hepfm.schema import FORMAT_VERSION
+from hepfm.schema import FORMAT_VERSION, SPLITS
 from hepfm.table import JetTable
 
 INDEX = "hepfm.json"
@@ -105,7 +105,7 @@ def _read_index(path: Path, name: str) -> list[PublishedFile]:
         with open_file(path) as file:
             index = json.load(file)
         version = index["format_version"] if index["format"] == _FORMAT else None
-        files = [PublishedFile(**{**entry, "processes": tuple(entry["processes"])}) for entry in index["files"]]
+        files = [_published(entry) for entry in index["files"]]
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{name}: {INDEX} is damaged, or not a dataset that hepfm published"
         raise InputError(msg) from error
@@ -113,3 +113,24 @@ def _read_index(path: Path, name: str) -> list[PublishedFile]:
         msg = f"{name}: has version {version} of the format; this hepfm reads {FORMAT_VERSION}. Update hepfm."
         raise InputError(msg)
     return files
+
+
+def _published(entry: dict[str, Any]) -> PublishedFile:
+    """An entry of an index, which may be anybody's.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one that `write_index` wrote.
+    """
+    file = PublishedFile(**{**entry, "processes": tuple(entry["processes"])})
+    words = (file.path, file.variation, file.sha256, *file.processes)
+    typed = all(isinstance(word, str) for word in words) and isinstance(entry["processes"], list)
+    counted = type(file.n_jets) is int and file.n_jets >= 0
+    if not typed or not counted or file.split not in SPLITS or not _is_below(file.path):
+        raise ValueError(entry)
+    return file
+
+
+def _is_below(path: str) -> bool:
+    """Whether a path is relative and stays in its folder."""
+    place = PurePosixPath(path)
+    return bool(place.parts) and not place.is_absolute() and ".." not in place.parts

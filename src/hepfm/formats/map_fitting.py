@@ -41,12 +41,14 @@ def _resolve(source: Source, where: str, key: str, expression: Expression) -> tu
     name = expression.column
     if "{i}" in name:
         pattern = re.compile(r"(\d+)".join(map(re.escape, name.split("{i}", 1))))
-        numbers = sorted(int(match[1]) for column in source.fields if (match := pattern.fullmatch(column)))
+        # Names may have leading zeros.
+        found = sorted((int(match[1]), column) for column in source.fields if (match := pattern.fullmatch(column)))
+        numbers = [number for number, _ in found]
         if not numbers or numbers != list(range(numbers[0], numbers[-1] + 1)) or numbers[0] > 1:
             there = f"{len(numbers)} columns, not numbered without a gap from 0 or 1" if numbers else "none"
             msg = f"{where}: {key!r} is {name!r}, of which the table has {there}"
             raise InputError(msg)
-        return tuple(name.replace("{i}", str(number), 1) for number in numbers)
+        return tuple(column for _, column in found)
     if name not in source.fields:
         close = difflib.get_close_matches(name, source.fields)
         known = list(dict.fromkeys((*close, *source.fields)))[:_SHOWN]

@@ -45,7 +45,9 @@ _DERIVED = ("variation", "process", "jet_nparticles")
 KEYS = ("name", "source", "table", "notes", "constituents", "jets", "further")
 """What a map can have at its top."""
 
-OPTIONS = ("column", "unit", "scale", "missing", "classes", "file")
+_NUMBER_OPTIONS = ("column", "unit", "scale", "missing")
+_LABEL_OPTIONS = ("column", "classes", "file")
+OPTIONS = tuple(dict.fromkeys((*_NUMBER_OPTIONS, *_LABEL_OPTIONS)))
 """What can be said of a column besides its name."""
 
 UNITS = {
@@ -180,8 +182,7 @@ def _expression(where: str, name: str, given: object) -> Expression:
     if not isinstance(options, dict):
         msg = f"{where}: {name!r} must be the name of a column, a number or a table {{ column = ... }}, got {given!r}"
         raise InputError(msg)
-    allowed = [option for option in OPTIONS if name == "jet_label" or option not in ("classes", "file")]
-    _known(where, f"option of {name!r}", options, allowed)
+    _known(where, f"option of {name!r}", options, _LABEL_OPTIONS if name == "jet_label" else _NUMBER_OPTIONS)
     column = options.get("column")
     if not isinstance(column, str) or not column:
         msg = f"{where}: {name!r} does not say its column: {{ column = 'name' }}"

@@ -76,10 +76,19 @@ class MappedJets:
             if not np.array_equal(part.offsets, offsets):
                 msg = f"{self._path}: {name!r} and {next(iter(have))!r} have different numbers of constituents in a jet"
                 raise InputError(msg)
-        keep: NDArray[np.bool_] = self._transverse(lambda name: have[name].values) > 0
+        transverse = self._transverse(lambda name: have[name].values)
+        # NaN is padding only if the map says so by `missing`, of which 0 was made.
+        is_nan = np.isnan(transverse)
+        keep: NDArray[np.bool_] = (transverse > 0) | is_nan
         for name in ("part_mask", "part_weight"):
             if name in have:
                 keep &= have[name].values > 0
+        if np.any(keep & is_nan):
+            msg = (
+                f"{self._path}: the transverse momentum of a constituent is not a number; is a column not what the map "
+                "says? If NaN fills empty places, say so by { column = ..., missing = nan }."
+            )
+            raise InputError(msg)
         return keep, np.repeat(np.arange(self._n_jets), np.diff(offsets))[keep]
 
     @property

@@ -100,7 +100,7 @@ def open_parquet(path: Path) -> JetFile:
         if missing := [name for name in _MOMENTA if name not in {c.name for c in columns}]:
             msg = f"{path}: no {' and '.join(missing)}, but {', '.join(schema.names[:8])}. {EXPECTED}"
             raise InputError(msg)
-        text = {name: _distinct(file, name) for name in _TEXT if name in schema.names}
+        text = {c.name: _distinct(file, c.name) for c in columns if c.name in _TEXT}
     notes = [f"left out, for a jet or a constituent has no single number there: {', '.join(left_out)}"] * bool(left_out)
     return ParquetFile(
         str(path),
@@ -153,6 +153,12 @@ class ParquetFile(JetFile):
             _errors_of(self.path),
             pq.ParquetFile(self.path, read_dictionary=text, page_checksum_verification=True) as file,
         ):
+            if (n_jets := file.metadata.num_rows) != self.n_jets:
+                msg = (
+                    f"{self.path}: holds {n_jets} jets, expected {self.n_jets}: the file was replaced, or a conversion "
+                    "interrupted. Export or publish again."
+                )
+                raise InputError(msg)
             groups, first = _groups(file, start, stop)
             table = file.read_row_groups(groups, columns=[*wanted, *extra]).slice(start - first, stop - start)
             offsets: NDArray[np.int64] | None = None
@@ -239,15 +245,20 @@ def _known_columns(schema: pa.Schema) -> tuple[tuple[Column, ...], list[str]]:
     for arrow in schema:
         ragged = pa.types.is_list(arrow.type) or pa.types.is_large_list(arrow.type)
         kind = arrow.type.value_type if ragged else arrow.type
-        text = arrow.name in _TEXT and not ragged
+        text = arrow.name in _TEXT and _is_text(kind)
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-        if not (number or text) or ragged != is_constituent(arrow.name):
+        if not (text if arrow.name in _TEXT else number) or ragged != is_constituent(arrow.name):
             left_out.append(arrow.name)
             continue
         dtype = "str" if text else np.dtype(kind.to_pandas_dtype()).name
         found[arrow.name] = COLUMNS.get(arrow.name, Column(arrow.name, dtype, "", "as in the file"))
     ours = [found.pop(name) for name in COLUMNS if name in found]
     return (*ours, *found.values()), left_out
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _classes(schema: pa.Schema) -> tuple[str, ...]:
@@ -270,11 +281,15 @@ def _distinct(file: pq.ParquetFile, name: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for number in range(file.metadata.num_row_groups):
         statistics = file.metadata.row_group(number).column(place).statistics
-        if statistics is not None and statistics.has_min_max and statistics.min == statistics.max:
+        complete = statistics is not None and statistics.null_count == 0
+        if complete and statistics.has_min_max and statistics.min == statistics.max:
             found[statistics.min] = None
         else:
             values = file.read_row_group(number, columns=[name])[name]
             found.update(dict.fromkeys(values.unique().to_pylist()))
+    if None in found:
+        msg = f"a value of column {name!r} is missing"
+        raise pa.ArrowInvalid(msg)
     return tuple(found)
 
 
@@ -287,12 +302,12 @@ def _groups(file: pq.ParquetFile, start: int, stop: int) -> tuple[list[int], int
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[Any]:
-    if pa.types.is_dictionary(column.type):
-        pieces = [_words(chunk) for chunk in column.chunks]
-        return np.concatenate(pieces) if pieces else np.empty(0, "U1")
     if column.null_count:
         msg = "a value is missing"
         raise pa.ArrowInvalid(msg)
+    if pa.types.is_dictionary(column.type):
+        pieces = [_words(chunk) for chunk in column.chunks]
+        return np.concatenate(pieces) if pieces else np.empty(0, "U1")
     values: NDArray[Any] = column.to_numpy()
     return values
 

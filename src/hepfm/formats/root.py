@@ -9,7 +9,7 @@ Source: branches and types are those that JetClass's conversion to its published
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def open_root(path: Path) -> JetFile:
             raise InputError(msg)
     labels = () if "jet_label" in found else tuple(label for label in _LABELS if found.get(label) is not None)
     columns = {column.name: column for column in found.values() if column is not None}
-    for hidden in (*labels, *(_LABELS | _GENPART if ours else ())):
+    for hidden in (*labels, *(_made(found, ours) if ours else ())):
         columns.pop(hidden, None)
     for derived in ("jet_label",) * bool(labels) + tuple(word for word in _CODED if word in ours):
         columns[derived] = COLUMNS[derived]
@@ -288,6 +288,12 @@ def _column(branch: uproot.TBranch) -> Column | None:
     if dtype.kind not in "biuf" or dtype.shape:
         return None
     return COLUMNS.get(branch.name, Column(branch.name, dtype.newbyteorder("=").name, "", "as in the file"))
+
+
+def _made(found: Collection[str], ours: Mapping[str, Any]) -> list[str]:
+    """The branches that `write_root` made of columns; without these, such branches are the source's own."""
+    one_hot = "jet_label" in found and tuple(ours.get("classes", ())) == JET_CLASSES
+    return [*_LABELS] * one_hot + [aux for aux, column in _GENPART.items() if column in found]
 
 
 def _place(column: Column) -> int:
