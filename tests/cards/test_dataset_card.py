@@ -1,9 +1,10 @@
 """The card of a dataset and its pictures."""
 
+import json
 import re
 import shutil
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ import hepfm
 from hepfm import manifest
 from hepfm.cards.dataset_card import dataset_card
 from hepfm.cards.facts import efficiency, measured, read_facts
+from hepfm.cards.texts import limitations
 from hepfm.formats.hub_layout import INDEX, PublishedFile
 from hepfm.publishing import stage
-from hepfm.resim import Campaign
+from hepfm.resim import Campaign, plan
 from hepfm.resim.folder import CAMPAIGN_FILE
+from hepfm.resim.variations import Variation
 from hepfm.schema import COLUMNS
 
 
@@ -90,6 +93,65 @@ def test_without_the_plots_extra_the_card_has_no_pictures_and_a_note_says_so(
     stage(small_campaign[1], tmp_path, repo="hepfm/resim-jets")
     assert figures(tmp_path) == figures(staged)
     assert len(hepfm.open(tmp_path)) == len(hepfm.open(staged))
+
+
+def code(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", section(card, "Reading"), re.MULTILINE | re.DOTALL)
+
+
+def test_examples_of_the_card_load_a_split_that_is_there(small_campaign):
+    folder = small_campaign[1]
+    present = (("quick", "test"), ("quick", "validation"), ("quick-fsr-up", "test"))
+    files = [PublishedFile(f"data/{name}/{split}.parquet", name, split, ("QCD",), 10, "") for name, split in present]
+    card = dataset_card(folder, hepfm.open(folder), files, repo="a/b", license="cc-by-4.0")
+    loaded = re.findall(r"load_dataset\((.*)\)", code(card)[0])
+    assert loaded == ['"a/b", split="validation"', '"a/b", "quick-fsr-up", split="test"']
+
+
+def test_card_of_one_variation_promises_no_second_one_and_its_code_runs(unfinished, tmp_path, capsys):
+    stage(unfinished, tmp_path / "jets")
+    card = (tmp_path / "jets" / "README.md").read_text()
+    n_jets = len(hepfm.open(unfinished))
+    assert f"{n_jets} simulated jets of 10 hard collisions, each in one view, `quick`." in card
+    titles = ("Reading", "Variations", "Selection efficiencies", "Distributions", "Limitations", "Citation")
+    said = card.split("\n## ")[0] + "".join(section(card, title) for title in titles)
+    for promise in ("simulated again", "variations", "times", "its ratio", "pairs", "same frozen", "re-simulat"):
+        assert promise not in said, promise
+    loading, reading = code(card)
+    assert loading.count("load_dataset(") == 1
+    exec(compile(reading, "card", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_card_of_a_campaign_that_is_not_finished_counts_the_events_that_were_simulated(small_campaign, tmp_path):
+    folder = shutil.copytree(small_campaign[1], tmp_path / "campaign")
+    records = manifest.read(folder)
+    kept = [json.dumps(asdict(record)) for record in records if record.chunk < 2]
+    (folder / manifest.SHARDS).write_text("\n".join(kept) + "\n")
+    stage(folder, tmp_path / "out")
+    assert ": 40 hard collisions, each frozen" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_limitations_follow_from_detector_and_source(small_campaign, unfinished, shared):
+    built_in, none = small_campaign[0], Campaign.from_toml(unfinished / CAMPAIGN_FILE)
+    powheg = plan(lhe=[shared / "data" / "powheg_hvq.lhe"], variations=built_in.variations)
+    finished = plan(
+        hepmc=[shared / "data" / "example_hepmc2.hepmc"], variations=(Variation("nominal"),), jet_pt=(5, None)
+    )
+    fast = "a fast, parametrised detector, not a full simulation."
+    leading = "Leading order with a parton shower; no pile-up"
+    order = "Hard processes are those of the files, at their order, with a parton shower; no pile-up"
+    made = "Events are those of the files, with the order, the shower and the pile-up that they were made with"
+    expected = (
+        (built_in, f"* {leading}; {fast}"),
+        (none, f"* {leading}; no detector: jets are of stable particles as generated."),
+        (powheg, f"* {order}; {fast}"),
+        (finished, f"* {made}; {fast}"),
+    )
+    for campaign, sentence in expected:
+        assert limitations(campaign, 2).splitlines()[0] == sentence
+    mixed = replace(none, variations=(*none.variations, Variation("seen", detector="cms")))
+    assert "not a full simulation, or none." in limitations(mixed, 2)
 
 
 def test_card_has_every_column_with_its_type_and_unit(card):

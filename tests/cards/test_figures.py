@@ -1,16 +1,20 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.patches import Circle
 from PIL import Image
+from toy_jets import toys, write_toys
 
 import hepfm
 from hepfm.cards.figures import draw_views, frozen_prongs
 from hepfm.errors import HepfmError, InputError
 from hepfm.resim.frozen import hard_events
+from hepfm.schema import COLUMNS
+from hepfm.table import JetTable
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eight_views.py"
 
@@ -32,6 +36,14 @@ def jets_of(data: hepfm.Dataset, *, n_views: int, backward: bool | None = None) 
     return found
 
 
+def a_jet_in_view(variation: str, process: str) -> JetTable:
+    """A toy jet with what is drawn of jets."""
+    jet = toys(1, variation=variation)
+    known = {"jet_pt": 500.0, "jet_eta": 0.0, "jet_phi": 0.0, "jet_nparticles": 9.0, "truth_eta": 0.0, "truth_phi": 0.0}
+    columns = {name: np.array([value]).astype(COLUMNS[name].dtype) for name, value in known.items()}
+    return replace(jet, columns={**jet.columns, **columns, "process": np.array([process])})
+
+
 def discs(panel):
     """Positions, areas and colours of the constituents, which are drawn before the marks."""
     drawn = panel.collections[0]
@@ -41,6 +53,23 @@ def discs(panel):
 def test_every_variation_has_a_panel_in_the_order_of_the_campaign(data):
     figure = draw_views(data, *jets_of(data, n_views=2)[0])
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["quick", "quick-fsr-up"]
+
+
+@pytest.mark.parametrize("n_views", [1, 2, 4, 8])
+@pytest.mark.parametrize("process", ["Hbb", "the-long-name-of-a-file-of-events-that-somebody-made-with-powheg"])
+def test_title_and_legend_are_whole_and_panels_in_the_middle(n_views, process, tmp_path):
+    jets = [a_jet_in_view(f"view-{number}", process) for number in range(n_views)]
+    figure = draw_views(hepfm.open(write_toys(tmp_path / "toys.parquet", *jets)), 1000)
+    figure.savefig(tmp_path / "views.png", dpi=110)
+    with Image.open(tmp_path / "views.png") as image:
+        is_ink = np.asarray(image.convert("L")) < 250
+    assert not is_ink[:, [0, 1, -2, -1]].any(), "nothing reaches the edge"
+    for panel in figure.axes:
+        width, height = panel.get_window_extent().size
+        assert width == pytest.approx(height)
+    left, right = figure.axes[0].get_position().x0, figure.axes[-1].get_position().x1
+    # The first panel has its labels on the left.
+    assert left + right - 1 == pytest.approx(0.46 / figure.get_figwidth(), abs=0.01)
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +92,81 @@ def test_names_of_the_hub_become_links_and_paths_do_not(tmp_path, run):
     assert front["base_model"] == "hepfm/mpm-tiny"
 
 
+def front_matter(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def copy_of(run, folder, *, checkpoint=None, column=None, **change):
+    """A run's folder, evaluated nowhere, with another checkpoint or label, or with changes in what the data are."""
+    folder.mkdir()
+    training = json.loads((run / "training.json").read_text())
+    training["data"]["sources"][0] |= change
+    training["published"] = [checkpoint] * (checkpoint is not None)
+    recipe = (run / "recipe.toml").read_text()
+    for name, value in (("checkpoint", checkpoint), ("column", column)):
+        recipe = (
+            recipe if value is None else re.sub(rf'^{name} = ".*"', f'{name} = "{value}"', recipe, flags=re.MULTILINE)
+        )
+    (folder / "training.json").write_text(json.dumps(training))
+    (folder / "recipe.toml").write_text(recipe)
+    (folder / "config.json").write_bytes((run / "config.json").read_bytes())
+    return folder
+
+
+def test_paths_stay_paths_when_the_card_is_written_again_from_another_folder(tmp_path, monkeypatch):
+    """There `data/toys.parquet` is no file, and looks like a name of the Hub."""
+    for name in ("here/data", "here/runs", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    write_toys(Path("data/toys.parquet"))
+    tiny_backbone(Path("runs/backbone"))
+    done = finetune(Finetuning("runs/backbone", ("data/toys.parquet",), n_epochs=1), Path("runs/tagger"))
+    question = Question(split=None, n_bootstrap=2)
+    write_evaluation(evaluate(Tagger(done.model), hepfm.open("data/toys.parquet"), question), Path("runs/tagger"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    text = write_model_card(tmp_path / "here" / "runs" / "tagger").path.read_text()
+    assert not {"datasets", "base_model"} & front_matter(text).keys()
+    assert front_matter(text)["model-index"][0]["results"][0]["dataset"]["type"] == "toys.parquet"
+    assert "data/" not in text
+    assert "runs/" not in text
+
+
+def test_what_was_the_hubs_when_it_was_used_is_named_in_full(run, tmp_path):
+    used = copy_of(run, tmp_path / "used", checkpoint="someone/network", name="someone/jets", published=True)
+    text = write_model_card(used).path.read_text()
+    assert front_matter(text)["datasets"] == ["someone/jets"]
+    assert front_matter(text)["base_model"] == "someone/network"
+    assert "| `someone/jets` |" in text
+    # Nothing says so of the same names in the folder of an older run.
+    training = json.loads((used / "training.json").read_text())
+    del training["published"], training["data"]["sources"][0]["published"]
+    (used / "training.json").write_text(json.dumps(training))
+    text = write_model_card(used).path.read_text()
+    assert "someone/" not in text
+    assert "| `jets` |" in text
+
+
+def test_a_network_that_will_be_published_is_loaded_by_its_name(run, tmp_path):
+    text = write_model_card(copy_of(run, tmp_path / "network"), repo="someone/network").path.read_text()
+    assert '.from_pretrained("someone/network")' in text
+
+
+@pytest.mark.parametrize(
+    ("change", "is_said"),
+    [
+        ({}, True),
+        ({"column": "is_wide"}, True),
+        ({"variations": []}, True),
+        ({"variations": [], "column": "is_wide"}, False),
+    ],
+    ids=["views with a true label", "views", "a true label", "neither"],
+)
+def test_a_card_says_that_jets_are_simulated_where_something_tells_so(run, tmp_path, change, is_said):
+    limits = write_model_card(copy_of(run, tmp_path / "run", **change)).path.read_text().split("## Limits")[1]
+    assert ("Trained on simulation" in limits) == is_said
+    assert ("tells whether they are simulated" in limits) != is_said
+
+
 def test_the_card_does_not_say_where_files_lay(card):
     assert "secret-place" not in card
 
@@ -170,6 +246,7 @@ def test_a_pre_trained_backbone_has_a_card_whose_code_runs(tmp_path, monkeypatch
     assert "](map.png)" in text
     assert all(f"| `{source['name']}` | 100 | `{source['digest']}` |" in text for source in sources)
     assert "pre-trained without labels" in text
+    assert "Trained on simulation" not in text
     assert "| probe accuracy | 0.25 |" in text
     (code,) = blocks(text, "python")
     assert execute(code, tmp_path, monkeypatch, capsys) == "torch.Size([2, 16])\n"

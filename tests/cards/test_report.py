@@ -359,6 +359,23 @@ def test_what_cannot_be_reported_is_one_line_and_loses_nothing(without_plots, fo
         write_report(folder, tmp_path / "empty", n_events=0)
 
 
+def test_a_page_does_not_replace_the_jets_that_it_is_about(without_plots, shared, tmp_path):
+    jets = shutil.copy(shared / "data" / "jetclass2_example.root", tmp_path / "jets.root")
+    before, surveyed = Path(jets).read_bytes(), []
+    with pytest.raises(InputError, match="would be replaced"):
+        write_report(jets, tmp_path / "jets.root", report=lambda *seen: surveyed.append(seen))
+    assert Path(jets).read_bytes() == before
+    assert surveyed == []
+
+
+def test_a_page_of_one_view_of_events_does_not_compare_views(without_plots, unfinished, tmp_path):
+    write_report(unfinished, tmp_path / "report.html", n_events=3)
+    text = (tmp_path / "report.html").read_text()
+    assert "10 hard collisions, each in one view, <code>quick</code>: " in text
+    assert "of the same frozen" not in text
+    assert "simulated again" not in text
+
+
 def test_command_writes_the_page_and_says_so(folder, tmp_path):
     command = [Path(sysconfig.get_path("scripts")) / "hepfm-data", "report"]
     run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

@@ -24,6 +24,7 @@ from hepfm.training.finetune import TrainingJets, finetune
 from hepfm.training.finetuning import Finetuning
 from hepfm.training.labels import Labels, choose
 from hepfm.training.metrics import auc
+from hepfm.training.origin import describe_data
 from hepfm.training.recipes import read_recipe
 from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger
@@ -70,6 +71,28 @@ def assert_near(first, second):
 
 def hepfm_data(*arguments):
     return CliRunner().invoke(cli.cli, [str(word) for word in arguments], catch_exceptions=False)
+
+
+# --- origin ---
+
+
+def test_a_run_says_which_of_its_names_are_the_hubs(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "toys.parquet").write_bytes(data.read_bytes())
+    recipe = Finetuning("hepfm/mpm-tiny", ("data/toys.parquet",), mode="linear", n_epochs=1)
+    finetune(recipe, tmp_path / "run")
+    written = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert written["published"] == ["hepfm/mpm-tiny"]
+    assert "published" not in written["data"]["sources"][0]
+
+
+def test_data_are_published_only_if_no_path_has_their_name(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = hepfm.open(data).files
+    assert describe_data(hepfm.Dataset(files, "someone/jets"))["published"]
+    (tmp_path / "someone" / "jets").mkdir(parents=True)
+    assert "published" not in describe_data(hepfm.Dataset(files, "someone/jets"))
 
 
 # --- labels ---

@@ -51,9 +51,10 @@ def citation(facts: Facts, repo: str) -> str:
     """
     software = facts.header.get("versions")
     version = software.get("hepfm", "") if isinstance(software, dict) else ""
+    jets = "re-simulated jets" if len(facts.summary["variations"]) > 1 else "simulated jets"
     own = f"""\
 @misc{{{repo.rsplit("/", 1)[-1]},
-  title = {{{repo.rsplit("/", 1)[-1]}: re-simulated jets}},
+  title = {{{repo.rsplit("/", 1)[-1]}: {jets}}},
   note = {{made with hepfm {version}, campaign {facts.campaign.digest[:12]}; name the version (tag) that you use}}
 }}
 """

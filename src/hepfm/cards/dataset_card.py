@@ -17,7 +17,7 @@ from hepfm.cards.facts import (
     variations_table,
 )
 from hepfm.cards.pictures import Picture
-from hepfm.cards.texts import DISTRIBUTIONS, EFFICIENCIES, LIMITATIONS, VIEWS
+from hepfm.cards.texts import distributions, efficiencies, limitations, views
 from hepfm.dataset import Dataset
 from hepfm.formats.hub_layout import PublishedFile
 from hepfm.resim.campaign import Campaign
@@ -51,18 +51,18 @@ def dataset_card(
     Raises:
         CampaignError: the folder is no campaign, or damaged.
     """
-    facts = read_facts(folder)
+    facts, n_variations = read_facts(folder), len(dataset.variations)
     sections = {
         "": _introduction(facts, dataset, repo) + _shown(pictures[:1]),
-        "Reading": _examples(dataset, repo),
-        "Variations": f"{VIEWS}\n" + markdown(variations_table(facts)),
+        "Reading": _examples(files, repo),
+        "Variations": f"{views(n_variations)}\n" + markdown(variations_table(facts)),
         "Processes": markdown(processes_table(facts)),
-        "Selection efficiencies": f"{EFFICIENCIES}\n" + markdown(efficiencies_table(facts)),
-        **({"Distributions": DISTRIBUTIONS + _shown(pictures[1:])} if pictures[1:] else {}),
+        "Selection efficiencies": f"{efficiencies(n_variations)}\n" + markdown(efficiencies_table(facts)),
+        **({"Distributions": distributions(n_variations) + _shown(pictures[1:])} if pictures[1:] else {}),
         "Splits": _splits(files),
         "Columns": _columns(),
         "How it was made": _provenance(facts),
-        "Limitations": LIMITATIONS,
+        "Limitations": limitations(facts.campaign, n_variations),
         "Licence": _licence(license),
         "Citation": citation(facts, repo),
     }
@@ -89,10 +89,11 @@ def configurations(files: Sequence[PublishedFile]) -> list[dict[str, object]]:
 
 def _front_matter(files: Sequence[PublishedFile], n_jets: int, repo: str, license_name: str) -> str:
     size = next((name for limit, name in (*_SIZES, *_LARGER) if n_jets < limit), _LARGEST)
+    several = len({file.variation for file in files}) > 1
     known = {
         "license": license_name,
         "pretty_name": repo.rsplit("/", 1)[-1],
-        "tags": ["physics", "high-energy-physics", "jets", "re-simulation", "hepfm"],
+        "tags": ["physics", "high-energy-physics", "jets", *["re-simulation"] * several, "hepfm"],
         "task_categories": ["other"],
         "size_categories": [size],
         "configs": configurations(files),
@@ -111,37 +112,56 @@ def _licence(name: str) -> str:
 
 
 def _introduction(facts: Facts, dataset: Dataset, repo: str) -> str:
+    n_jets, n_frozen, variations = f"{len(dataset):,}", f"{facts.n_frozen:,}", dataset.variations
+    if len(variations) == 1:
+        what = f"""\
+{n_jets} simulated jets of {n_frozen} hard collisions, each in one view, `{variations[0]}`. One row is one jet; jets of
+the same collision have the same `event_id`."""
+    else:
+        what = f"""\
+{n_jets} simulated jets: {n_frozen} hard collisions, each frozen and simulated again under {len(variations)} variations
+of the physics (the method of RS3L, arXiv:2403.07066). One row is one jet in one view; the views of a jet have the same
+`event_id` and `jet_index`."""
     return f"""\
 # {repo.rsplit("/", 1)[-1]}
 
-{len(dataset):,} simulated jets: {facts.campaign.n_events:,} hard collisions, each frozen and simulated again under
-{len(dataset.variations)} variations of the physics (the method of RS3L, arXiv:2403.07066). One row is one jet in one
-view; the views of a jet have the same `event_id` and `jet_index`. Names and conventions are JetClass's
-(arXiv:2202.03772): GeV, mm, radians.
+{what} Names and conventions are JetClass's (arXiv:2202.03772): GeV, mm, radians.
 """
 
 
-def _examples(dataset: Dataset, repo: str) -> str:
-    first, other = dataset.variations[0], dataset.variations[-1]
+def _examples(files: Sequence[PublishedFile], repo: str) -> str:
+    first, other = files[0].variation, files[-1].variation
+    if first == other:
+        others, what = "", "as Awkward arrays of four-momenta"
+        read = "jets = data.jets\nprint(jets.p4.mass, jets.particles.pt)"
+    else:
+        others = f'others = load_dataset("{repo}", "{other}", split="{_first_split(files, other)}")\n'
+        what = "as Awkward arrays of four-momenta, and views side by side"
+        read = f"""\
+first, second = data.pairs("{first}", "{other}")  # row i of both: the same jet of the same frozen event
+print(first.p4.mass, second.particles.pt)"""
     return f"""\
 ```python
 from datasets import load_dataset
 
-jets = load_dataset("{repo}", split="train")  # the variation {first!r}
-others = load_dataset("{repo}", "{other}", split="train")
-print(jets[0]["jet_pt"], len(jets[0]["part_px"]))
+jets = load_dataset("{repo}", split="{_first_split(files, first)}")  # the variation {first!r}
+{others}print(jets[0]["jet_pt"], len(jets[0]["part_px"]))
 ```
 
-With hepfm, as Awkward arrays of four-momenta, and views side by side:
+With hepfm, {what}:
 
 ```python
 import hepfm
 
 data = hepfm.open("{repo}")
-first, second = data.pairs("{first}", "{other}")  # row i of both: the same jet of the same frozen event
-print(first.p4.mass, second.particles.pt)
+{read}
 ```
 """
+
+
+def _first_split(files: Sequence[PublishedFile], variation: str) -> str:
+    """The first split that a variation has jets in."""
+    return next(split for split in SPLITS if any((f.variation, f.split) == (variation, split) for f in files))
 
 
 def _splits(files: Sequence[PublishedFile]) -> str:

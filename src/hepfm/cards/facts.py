@@ -47,6 +47,11 @@ class Facts:
     summary: dict[str, Any]
 
     @property
+    def n_frozen(self) -> int:
+        """Frozen events that there are views of; of a campaign that is not finished, fewer than were asked for."""
+        return sum({record.chunk: record.n_events for record in self.records}.values())
+
+    @property
     def n_views(self) -> int:
         """Views that were made, whether or not a jet passed in them."""
         return sum(record.n_events - record.n_missing for record in self.records)

@@ -24,6 +24,7 @@ _N_COLUMNS = 4
 _POINTS_A_GEV = 2.0  # disc area in square points: 100 GeV are 16 points across
 _MARGIN = 1.3  # half-width of a panel in jet radii
 _PANEL, _GAP, _TITLE, _LEFT, _TOP, _BOTTOM = 2.2, 0.16, 0.52, 0.62, 0.42, 1.05  # inches
+_HINTING = 1.05  # letters are some per cent wider at some resolutions than at others
 
 
 def draw_views(
@@ -73,13 +74,15 @@ def draw_views(
         panel.remove()
     name = "jet's frozen particle" if prongs is None else "frozen quarks" if len(marks[0]) > 1 else "frozen parton"
     _draw_legend(figure, name, radius)
+    times = "once" if len(dataset.variations) == 1 else f"{len(dataset.variations)} times"
     figure.suptitle(
-        f"One frozen {jets.process[0]} event, simulated {len(dataset.variations)} times",
+        f"One frozen {jets.process[0]} event, simulated {times}",
         fontsize=14,
         color=INK,
         y=1 - 0.18 / figure.get_figheight(),
         va="center",
     )
+    _widen(figure)
     return figure
 
 
@@ -194,6 +197,19 @@ def _draw_legend(figure: "Figure", prong_name: str, radius: float) -> None:
         handletextpad=0.4,
         columnspacing=1.8,
     )
+
+
+def _widen(figure: "Figure") -> None:
+    """Make a figure as wide as its title and legend need; panels keep their size, in the middle."""
+    width, height = figure.get_size_inches()
+    written = (*figure.texts, *figure.legends)
+    needed = _HINTING * max(artist.get_window_extent().width for artist in written) / figure.dpi + 2 * _GAP
+    if needed <= width:
+        return
+    figure.set_size_inches(needed, height)
+    for panel in figure.axes:
+        place, share = panel.get_position(), width / needed
+        panel.set_position((0.5 + (place.x0 - 0.5) * share, place.y0, place.width * share, place.height))
 
 
 def _column(jet: ak.Record, name: str) -> _Floats:

@@ -17,11 +17,13 @@ from hepfm.cards.run_figures import write_evaluation_figures, write_training_fig
 from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
 from hepfm.cards.studies import is_published, shown_name, study_sections
 from hepfm.errors import InputError
+from hepfm.hub import is_repo_id
 
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
 _MOST_CLASSES = 20
 _MAP_TEXT = "Test jets in the plane in which the network, which never saw a label, spreads them most; dots: medians"
+_TRUE = ("jet_label", "jet_flavour", "truth_")  # begin the names of columns that only simulated jets have
 _PATHS = re.compile(r'"([^"\n]*/[^"\n]*)"')
 
 _OBJECTIVES = {
@@ -30,9 +32,17 @@ _OBJECTIVES = {
     "mpm+rs3l": " by masked particle modelling (arXiv:2401.13537) and RS3L (arXiv:2403.07066) at once",
 }
 
-_LIMITS = """\
+_SIMULATED = """\
 * Trained on simulation: leading order with a parton shower, a parametrised detector, no pile-up unless its data say
   otherwise. Scores on data of a detector need a calibration there.
+"""
+
+_UNKNOWN = """\
+* Nothing that is recorded of the jets that trained it tells whether they are simulated. Scores on jets of another
+  origin need a calibration there.
+"""
+
+_LIMITS = """\
 * Scores are no probabilities of a sample whose classes are mixed otherwise than those that it was trained on.
 * Figures of merit hold for jets selected as those of the data below; for other transverse momenta, jet radii or
   detectors, evaluate again.
@@ -107,6 +117,27 @@ class _Run:
         return how.get("checkpoint") or how.get("backbone", {}).get("checkpoint") or None
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether the jets that trained it are known to be simulated: views under variations, or with a true label."""
+        if all(source.get("variations") for source in self.sources):
+            return True
+        label = tomllib.loads(self.recipe).get("labels", {}).get("column", "")
+        # Of two samples that are told apart, nobody reads the label.
+        return len(self.sources) == 1 and label.startswith(_TRUE)
+
+    @property
+    def published(self) -> frozenset[str]:
+        """Names that were found to be the Hub's when they were used."""
+        described = (*self.sources, *([] if self.evaluation is None else [self.evaluation["data"]]))
+        return frozenset((*self.training.get("published", ()), *(d["name"] for d in described if d.get("published"))))
+
+    def is_published(self, name: str) -> bool:
+        return is_published(name, self.published)
+
+    def shown(self, name: str) -> str:
+        return shown_name(name, self.published)
+
+    @property
     def classes(self) -> list[str]:
         names = self.config.get("id2label") or {}
         return [names[key] for key in sorted(names, key=int)]
@@ -128,10 +159,10 @@ def _card(run: _Run, folder: Path, repo: str, license_name: str) -> str:
     sections = {
         "": f"# {title}\n\n{_introduction(run)}",
         "Use": _use(run, folder, repo),
-        "What it is worth": "\n".join(text for text in (_merit(run, folder), *study_sections(folder)) if text),
+        "What it is worth": "\n".join(filter(None, (_merit(run, folder), *study_sections(folder, run.published)))),
         "Data": _data(run),
         "Training": _training(run, folder),
-        "Limits": _LIMITS,
+        "Limits": (_SIMULATED if run.is_simulated else _UNKNOWN) + _LIMITS,
         "Licence": f"{license_name}. hepfm, the software, is BSD-3-Clause.\n",
         "Citation": _CITATION,
     }
@@ -145,9 +176,9 @@ def _front_matter(run: _Run, title: str, license_name: str) -> str:
         "license": license_name,
         "tags": ["physics", "high-energy-physics", "jets", "hepfm", str(run.config.get("model_type", ""))],
     }
-    if datasets := [source["name"] for source in run.sources if is_published(source["name"])]:
+    if datasets := [source["name"] for source in run.sources if run.is_published(source["name"])]:
         known["datasets"] = datasets
-    if run.base is not None and is_published(run.base):
+    if run.base is not None and run.is_published(run.base):
         known["base_model"] = run.base
     if run.evaluation is not None and run.evaluation.get("accuracy"):
         known["metrics"] = ["accuracy", "roc_auc"]
@@ -155,7 +186,7 @@ def _front_matter(run: _Run, title: str, license_name: str) -> str:
         values = {"accuracy": run.evaluation["accuracy"]["value"], "roc_auc": run.evaluation["auc"]}
         result = {
             "task": {"type": "other", "name": "jet classification"},
-            "dataset": {"type": data if is_published(data) else shown_name(data), "name": shown_name(data)},
+            "dataset": {"type": run.shown(data), "name": run.shown(data)},
             "metrics": [{"type": name, "value": value} for name, value in values.items() if value is not None],
         }
         known["model-index"] = [{"name": title, "results": [result]}]
@@ -172,9 +203,9 @@ def _introduction(run: _Run) -> str:
         return f"A backbone for jets, pre-trained without labels{way}.\n\n{reads}"
     made = {
         "scratch": "trained from new weights",
-        "linear": f"one layer on the frozen backbone `{shown_name(str(run.base))}`",
-        "frozen": f"a head on the frozen backbone `{shown_name(str(run.base))}`",
-        "full": f"fine-tuned from the backbone `{shown_name(str(run.base))}`",
+        "linear": f"one layer on the frozen backbone `{run.shown(str(run.base))}`",
+        "frozen": f"a head on the frozen backbone `{run.shown(str(run.base))}`",
+        "full": f"fine-tuned from the backbone `{run.shown(str(run.base))}`",
     }.get(str(how.get("mode")), "fine-tuned")
     if how.get("task") == "regression":
         return f"Predicts `{how['labels']['column']}` of jets; {made}. {reads}"
@@ -187,7 +218,7 @@ def _introduction(run: _Run) -> str:
 
 def _use(run: _Run, folder: Path, repo: str) -> str:
     # The folder may lie elsewhere tomorrow: the example is run from the one above it.
-    name = repo if is_published(repo) else folder.name
+    name = repo if is_repo_id(repo) else folder.name
     given = {"n_constituents": 128, **run.config.get("finetuning", {})}
     kind = "AutoModelForSequenceClassification" if run.is_tagger else "AutoModel"
     command = ""
@@ -237,7 +268,7 @@ def _merit(run: _Run, folder: Path) -> str:
         return _last_validation(folder) + there * f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n"
     trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
-    data = f"{shown_name(found['data']['name'])} (split: {found['split']})"
+    data = f"{run.shown(found['data']['name'])} (split: {found['split']})"
     parts = [f"On {found['n_jets']:,} jets of {data}{n_out}{trained}.\n"]
     rows = [
         ("accuracy", _with_error(found.get("accuracy"))),
@@ -302,7 +333,7 @@ def _robustness(robustness: Mapping[str, Any]) -> str:
 def _data(run: _Run) -> str:
     data = run.training["data"]
     rows = [
-        (f"`{shown_name(source['name'])}`", f"{source.get('n_jets', 0):,}", f"`{source.get('digest', '')}`")
+        (f"`{run.shown(source['name'])}`", f"{source.get('n_jets', 0):,}", f"`{source.get('digest', '')}`")
         for source in run.sources
     ]
     facts = [("jets that trained", data.get("n_training", data.get("n_train")))]
@@ -313,14 +344,14 @@ def _data(run: _Run) -> str:
         ("", ""), [(n, f"{v:,}" if isinstance(v, int) else str(v)) for n, v in facts if v is not None]
     )
     notes = [
-        note.replace(str(s["name"]), shown_name(s["name"])) for note in data.get("notes", ()) for s in run.sources[:1]
+        note.replace(str(s["name"]), run.shown(s["name"])) for note in data.get("notes", ()) for s in run.sources[:1]
     ]
     return text + ("\n" + "".join(f"* {note}\n" for note in notes) if notes else "")
 
 
 def _training(run: _Run, folder: Path) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run.training.get("versions", {}).items())
-    recipe = _PATHS.sub(lambda found: f'"{shown_name(found[1])}"', run.recipe.strip())
+    recipe = _PATHS.sub(lambda found: f'"{run.shown(found[1])}"', run.recipe.strip())
     picture = "![loss over steps](training.png)\n\n" if (folder / "training.png").exists() else ""
     what = versions or f"hepfm {__version__}"
     return f"With {what}; this is the recipe:\n\n```toml\n{recipe}\n```\n\n{picture}".rstrip() + "\n"

@@ -51,7 +51,8 @@ def write_pictures(folder: Path, campaign: Path, dataset: Dataset, digest: str) 
         StorageError: a picture could not be written.
     """
     observables = [o for o in OBSERVABLES if set(dataset.columns).issuperset(o.columns)]
-    views = f"One frozen event, simulated under {len(dataset.variations)} variations: a jet in the η–φ plane"
+    n = len(dataset.variations)
+    views = f"One frozen event, {f'simulated under {n} variations' if n > 1 else 'in one view'}: a jet in the η–φ plane"
     found = [
         Picture(f"{FOLDER}/{_VIEWS}.png", views),
         *(Picture(f"{FOLDER}/{o.name}.png", f"Distribution of the {o.title}") for o in observables),

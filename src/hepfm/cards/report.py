@@ -25,7 +25,7 @@ from hepfm.cards.page import data_block, html_figure, html_figures, html_table, 
 from hepfm.cards.prongs import frozen_prongs_of
 from hepfm.cards.style import FAINT, KINDS, why_no_plots
 from hepfm.cards.survey import Report, Survey, survey
-from hepfm.cards.texts import DISTRIBUTIONS, EFFICIENCIES, ONE_VARIATION, VIEWS
+from hepfm.cards.texts import distributions, efficiencies, views
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.opening import open as open_jets
@@ -72,10 +72,11 @@ def write_report(
 
     Raises:
         CampaignError: a folder that holds no campaign, or a damaged one.
-        InputError: no such source, a damaged file, or no jets in it.
+        InputError: no such source, a damaged file, no jets in it, or `out` is one of the files that are read.
         StorageError: the page could not be written.
     """
     dataset = open_jets(source, columns=columns)
+    dataset.check_target(out)
     if not len(dataset):
         msg = f"{source}: has no jets yet. Run the campaign first, then write its report."
         raise InputError(msg)
@@ -90,7 +91,7 @@ def write_report(
         text = _viewer_text(dataset, seen.gallery, len(jets), bool(prongs))
         title = "One jet, all its views" if seen.gallery.has_views else "Jets"
         sections["Jets"] = Template(template("viewer.html")).substitute(title=title, text=text)
-    sections |= _sections(facts, seen)
+    sections |= _sections(dataset, facts, seen)
     if remarks := (*left_out, *dataset.notes):
         sections["About this page"] = section("about", "About this page", *map(prose, remarks))
     frame = seen.gallery.frame(facts.campaign.selection.radius if facts else None)
@@ -117,12 +118,15 @@ def write_report(
 
 def _lead(dataset: Dataset, facts: Facts | None) -> str:
     if facts is None:
-        views = f" under {len(dataset.variations)} variations" if len(dataset.variations) > 1 else ""
-        return f"{len(dataset):,} jets{views}, read from `{Path(dataset.name).name}`."
-    n_variations = len(dataset.variations)
+        under = f" under {len(dataset.variations)} variations" if len(dataset.variations) > 1 else ""
+        return f"{len(dataset):,} jets{under}, read from `{Path(dataset.name).name}`."
+    if len(dataset.variations) == 1:
+        return (
+            f"{facts.n_frozen:,} hard collisions, each in one view, `{dataset.variations[0]}`: {len(dataset):,} jets."
+        )
     return (
-        f"{facts.campaign.n_events:,} hard collisions, each frozen and simulated again under {n_variations} "
-        f"variation{'s' * (n_variations != 1)} of the physics: {len(dataset):,} jets."
+        f"{facts.n_frozen:,} hard collisions, each frozen and simulated again under {len(dataset.variations)} "
+        f"variations of the physics: {len(dataset):,} jets."
     )
 
 
@@ -134,12 +138,11 @@ def _headline(dataset: Dataset, facts: Facts | None, seen: Survey) -> dict[str, 
         known["classes"] = f"{int((seen.histograms.n_jets.sum(axis=1) > 0).sum()):,}"
     if facts is None:
         return known
-    done = {record.chunk: record.n_events for record in facts.records}
     processes = facts.summary["processes"].items()
     versions = facts.header.get("versions")
     generator = versions.get("pythia8mc", "") if isinstance(versions, dict) else ""
     more = {
-        "frozen events": f"{sum(done.values()):,}",
+        "frozen events": f"{facts.n_frozen:,}",
         "views simulated": f"{facts.n_views:,}",
         **known,
         **{
@@ -173,11 +176,11 @@ def _viewer_text(dataset: Dataset, gallery: Gallery, n_shown: int, has_prongs: b
     )
 
 
-def _sections(facts: Facts | None, seen: Survey) -> dict[str, str]:
+def _sections(dataset: Dataset, facts: Facts | None, seen: Survey) -> dict[str, str]:
     """What is known besides the viewer, as HTML by name."""
     found: dict[str, str] = {}
     if seen.histograms is not None and seen.histograms.observables:
-        text = DISTRIBUTIONS if len(seen.histograms.variations) > 1 else ONE_VARIATION
+        text = distributions(len(seen.histograms.variations))
         found["Distributions"] = section(
             "distributions", "Distributions", prose(_drawn(seen.histograms)), prose(text), _figures(seen.histograms)
         )
@@ -185,7 +188,7 @@ def _sections(facts: Facts | None, seen: Survey) -> dict[str, str]:
         found["Variations"] = section(
             "variations",
             "Variations",
-            prose(VIEWS),
+            prose(views(len(dataset.variations))),
             html_table(variations_table(facts)),
         )
         found["Processes"] = section(
@@ -193,7 +196,7 @@ def _sections(facts: Facts | None, seen: Survey) -> dict[str, str]:
             "Processes",
             html_table(processes_table(facts)),
             "<h3>Selection efficiencies</h3>",
-            prose(EFFICIENCIES),
+            prose(efficiencies(len(dataset.variations))),
             html_table(efficiencies_table(facts)),
         )
     if seen.histograms is not None:

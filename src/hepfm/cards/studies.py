@@ -1,12 +1,13 @@
 """What studies found, for the card of a network: those that lie in its run's folder, as RUN/studies/NAME."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from hepfm.atomic import write_whole
 from hepfm.cards.run_folder import read_object
 from hepfm.hub import is_repo_id
+from hepfm.zoo import OWNER
 
 FOLDER = "studies"
 _PICTURES = {"study.png": "what labels are worth", "scores.png": "scores under each variation"}
@@ -29,13 +30,14 @@ _OPTIONS = {
 }
 
 
-def study_sections(folder: Path) -> list[str]:
+def study_sections(folder: Path, recorded: Collection[str] = ()) -> list[str]:
     """A part of the card for each study of a run, in the order of their names.
 
     Their pictures are copied beside the card, where whoever publishes it finds them.
 
     Args:
         folder: of the run.
+        recorded: see `is_published`.
 
     Raises:
         InputError: a study's file is damaged.
@@ -47,11 +49,12 @@ def study_sections(folder: Path) -> list[str]:
         if found is None or not table.exists():
             continue
         name, test = path.parent.name, found["test"]
-        text = f"### {name.replace('-', ' ').capitalize()}\n\n```bash\n{study_command(found['study'])}\n```\n\n"
+        known = {*recorded, *[test["name"]] * test.get("published", False)}
+        text = f"### {name.replace('-', ' ').capitalize()}\n\n```bash\n{study_command(found['study'], known)}\n```\n\n"
         text += table.read_text(encoding="utf-8")
         text += (
             "\n± is the standard deviation over the runs, each with other labelled jets and other new weights. All were"
-            f" tested on the same jets, of {shown_name(test['name'])} (split: {test['split']}).\n"
+            f" tested on the same jets, of {shown_name(test['name'], known)} (split: {test['split']}).\n"
         )
         # A curve of one point says nothing that the table does not.
         points = {(row["n_labels"], row["signal_fraction"]) for row in found["rows"]}
@@ -63,22 +66,28 @@ def study_sections(folder: Path) -> list[str]:
     return parts
 
 
-def study_command(study: Mapping[str, Any]) -> str:
+def study_command(study: Mapping[str, Any], recorded: Collection[str] = ()) -> str:
     """The command that makes a study, every setting written out; paths without the folders that they lie in."""
-    words = ["hepfm-data study labels", *(shown_name(name) for name in study["checkpoints"])]
+    words = ["hepfm-data study labels", *(shown_name(name, recorded) for name in study["checkpoints"])]
     for setting, option in _OPTIONS.items():
         value = study[setting]
         if value:
             listed = isinstance(value, list | tuple)
-            words.append(f"--{option} {','.join(map(str, value)) if listed else shown_name(str(value))}")
+            words.append(f"--{option} {','.join(map(str, value)) if listed else shown_name(str(value), recorded)}")
     return " ".join([*words, *["--allow-missing"] * study["allow_missing"]])
 
 
-def shown_name(name: str) -> str:
+def shown_name(name: str, recorded: Collection[str] = ()) -> str:
     """A name of the Hub, or the last part of a path: where files lay on another machine is nobody's business."""
-    return name if is_published(name) else Path(name).name
+    return name if is_published(name, recorded) else Path(name).name
 
 
-def is_published(name: str) -> bool:
-    """Whether a name is one of the Hub, and not a path."""
-    return is_repo_id(name) and not Path(name).exists()
+def is_published(name: str, recorded: Collection[str] = ()) -> bool:
+    """Whether a name is one of the Hub, and not a path, which may look the same.
+
+    Args:
+        name: of data or of a network.
+        recorded: names that were the Hub's when the run used them. Of others hepfm's own alone count: a path must not
+            become what a stranger has published.
+    """
+    return name in recorded or (name.startswith(OWNER) and is_repo_id(name) and not Path(name).exists())

@@ -9,6 +9,7 @@ from hepfm import manifest
 from hepfm.atomic import exists, is_folder, is_local, location
 from hepfm.dataset import Dataset
 from hepfm.formats.hdf5 import file_digest
+from hepfm.hub import is_repo_id
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     Returns:
         Its name, the number of jets, its variations, and a digest of the content of its files in their order,
         whatever they are called: of a campaign from its records, else by reading them. Of jets without events, which
-        are split by their places, the digest of each file, too.
+        are split by their places, the digest of each file, too. Of jets from the Hub, that they are `published`.
 
     Raises:
         InputError: a file cannot be read.
@@ -27,13 +28,20 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     if is_folder(place) and exists(place / manifest.HEADER):
         recorded = {f"{dataset.name}/{record.path}": record.sha256 for record in manifest.read(place)}
     of_files = [recorded.get(file.path) or _digest(file.path) for file in dataset.files]
-    found = {
+    found: dict[str, Any] = {
         "name": dataset.name,
         "n_jets": len(dataset),
         "variations": list(dataset.variations),
         "digest": hashlib.sha256("".join(of_files).encode()).hexdigest(),
     }
+    # Said of what is published alone: descriptions are compared with those of earlier versions.
+    found |= {"published": True} if is_published(dataset.name) else {}
     return found if dataset.knows_events else {**found, "files": of_files}
+
+
+def is_published(name: str) -> bool:
+    """Whether something that was opened, here and now, came from the Hub: elsewhere its names look like paths."""
+    return is_repo_id(name) and not exists(location(name))
 
 
 def digests_of(described: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """One training: transformers' Trainer over a stream of batches, in a folder that says where its weights come from.
 
-recipe.toml, training.json      what was asked for; the data and the versions
+recipe.toml, training.json      what was asked for; the data, the versions, and which names in the recipe are the Hub's
 metrics.jsonl                   a JSON object for everything that was logged
 checkpoint-N/                   what a killed training goes on from; the file "whole" in it is written last
 config.json, model.safetensors  the finished network
@@ -9,6 +9,7 @@ config.json, model.safetensors  the finished network
 import json
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,12 @@ from hepfm.errors import CampaignError, InputError
 from hepfm.networks.strict import quiet
 from hepfm.training.batches import Batch
 from hepfm.training.best import BEST, BestWeights
+from hepfm.training.origin import is_published
 from hepfm.training.recipes import Optimisation, write_recipe
 from hepfm.training.stream import StepsFrom, Stream
 
 RECIPE, ORIGIN, METRICS, WHOLE = "recipe.toml", "training.json", "metrics.jsonl", "whole"
+_NAMES = re.compile(r'"([^"\s/]+/[^"\s/]+)"')
 # What the Trainer logs that must be a number.
 _FATAL = ("loss", "grad_norm", "train_loss")
 
@@ -166,7 +169,9 @@ def claim(training: Training, out: Path) -> None:
             raise CampaignError(msg)
         return
     versions = {"hepfm": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    write_whole(out / ORIGIN, (json.dumps({**origin, "versions": versions}, indent=1) + "\n").encode())
+    published = sorted(filter(is_published, set(_NAMES.findall(recipe))))
+    known = {**origin, "versions": versions, "published": published}
+    write_whole(out / ORIGIN, (json.dumps(known, indent=1) + "\n").encode())
     write_whole(out / RECIPE, recipe.encode())
 
 
