@@ -20,6 +20,7 @@ from hepfm.formats.parquet import write_parquet
 from hepfm.formats.root import write_root
 from hepfm.publishing import stage
 from hepfm.table import matching_rows
+from hepfm.training.source import first_variation, open_source
 
 FOREIGN_CLASSES = ("signal", "background")
 
@@ -53,6 +54,31 @@ def test_a_file_that_is_read_is_not_replaced(tmp_path, to):
         export(path, tmp_path, to)
     assert path.read_bytes() == before
     assert export(path, tmp_path / "out", to).n_jets == 20
+
+
+def test_of_a_pattern_the_nominal_views_come_first(tmp_path):
+    for name in ("cp5", "nominal", "vincia"):
+        table = toys(10)
+        columns = table.columns | {"variation": np.full(10, name)}
+        write_parquet(tmp_path / f"{name}.parquet", [replace(table, columns=columns)], {})
+    data = open_source(f"{tmp_path}/*.parquet")
+    assert (data.variations, first_variation(data)) == (("nominal", "cp5", "vincia"), "nominal")
+    assert len(open_source(f"{tmp_path}/[cv]*.parquet")) == 20
+
+
+@pytest.mark.parametrize("name", ["events.lhe", "events.hepmc", "recipe.toml", "empty", "jets.root"])
+def test_a_file_of_no_known_format_is_one_clear_line(tmp_path, name):
+    (tmp_path / name).write_text("" if name == "empty" else "<LesHouchesEvents>")
+    with pytest.raises(InputError, match=rf"{name}: of no known format, or of events without jets: resim --lhe"):
+        hepfm.open(tmp_path / name)
+
+
+def test_jets_without_events_are_not_split_without_a_word(tmp_path):
+    table = toys(10)
+    columns = {name: table.columns[name] for name in ("jet_sdmass", "jet_label")}
+    write_parquet(tmp_path / "jets.parquet", [replace(table, columns=columns)], {})
+    with pytest.raises(InputError, match="lack the event_id, by which jets are split"):
+        hepfm.open(tmp_path / "jets.parquet").read(["jet_label"], split="train")
 
 
 def test_a_variation_without_jets_has_no_file(small_campaign, tmp_path):

@@ -309,8 +309,12 @@ class Dataset:
     ) -> _Filter:
         if split is not None and split not in SPLITS:
             raise InputError(unknown_name("split", split, SPLITS))
-        if split is not None and any(file.split is None for file in self.files):
-            self._names(["event_id"])
+        if split is not None and not self.knows_events:
+            msg = (
+                f"{self.name}: these jets lack the event_id, by which jets are split. Leave split out; finetune and "
+                "evaluate split them by their places."
+            )
+            raise InputError(msg)
         return _Filter(
             variations=None if variation is None else _known_names("variation", variation, self.variations),
             processes=None if process is None else _known_names("process", process, self.processes),

@@ -219,7 +219,7 @@ def _errors_of(repo: str) -> Iterator[None]:
         msg = f"{repo}: not a name of a repository; expected OWNER/NAME of letters, digits, '-', '_' and '.'"
         raise InputError(msg) from error
     except errors.LocalEntryNotFoundError as error:
-        msg = f"{repo}: is not in the cache, and the Hub cannot be reached. Check the connection, then try again."
+        msg = f"{repo}: neither here nor in the cache, and the Hub cannot be reached. Check name and connection."
         raise StorageError(msg) from error
     except errors.RevisionNotFoundError as error:
         msg = f"{repo}: has no such revision. Choose a branch, tag or commit that it has."

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hepfm import manifest
-from hepfm.errors import HepfmError
+from hepfm.errors import CampaignError, HepfmError
 from hepfm.formats.hdf5 import file_digest, read_attributes, read_shard, write_shard
-from hepfm.resim import Campaign
+from hepfm.resim import Campaign, repair
 from hepfm.resim.check import check_campaign
 from hepfm.table import JetTable
 
@@ -271,3 +271,9 @@ def test_unfinished_campaign_is_checked_as_far_as_it_got(folder: Path) -> None:
     assert findings.checked["shards"] == 3
     (problem,) = findings.problems
     assert problem.startswith("5 of 8 shards are not done; run `hepfm-data resim` again")
+
+
+def test_a_folder_without_campaign_is_one_clear_line(tmp_path: Path) -> None:
+    for look in (check_campaign, repair):
+        with pytest.raises(CampaignError, match=r"nowhere is not a campaign folder: it has no campaign\.toml"):
+            look(tmp_path / "nowhere")

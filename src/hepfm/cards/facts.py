@@ -9,7 +9,7 @@ from typing import Any
 from hepfm import manifest
 from hepfm.resim.campaign import Campaign
 from hepfm.resim.detector import DETECTORS
-from hepfm.resim.folder import CAMPAIGN_FILE
+from hepfm.resim.folder import read_campaign
 from hepfm.resim.variations import Variation
 from hepfm.summary import summarise
 
@@ -63,7 +63,7 @@ def read_facts(folder: Path) -> Facts:
     Raises:
         CampaignError, InputError: the folder is no campaign, or damaged.
     """
-    campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
+    campaign = read_campaign(folder)
     records = manifest.read(folder)
     return Facts(
         campaign,

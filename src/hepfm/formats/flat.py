@@ -16,6 +16,7 @@ import uproot
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.arrays import writing
+from hepfm.formats.conversion import numbered
 from hepfm.formats.parquet import write_parquet
 from hepfm.schema import COLUMNS, Column, unknown_name
 from hepfm.table import JetTable
@@ -91,9 +92,7 @@ def _write_root(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, s
             for name, values in table.columns.items():
                 if values.dtype.kind == "U":
                     known = words.setdefault(name, {})
-                    distinct, places = np.unique(values, return_inverse=True)
-                    codes = np.array([known.setdefault(str(word), len(known)) for word in distinct], np.int32)
-                    branches[name] = codes[places] if len(codes) else np.empty(0, np.int32)
+                    branches[name] = numbered(values, known)
             if tree is None:
                 tree = file.mktree(_TREE, {name: values.dtype for name, values in branches.items()}, title="jets")
             if table.n_jets:

@@ -46,8 +46,11 @@ def open_file(path: Path, columns: str | Path | None = None) -> JetFile:
         return _open_root(path)
     if magic.startswith(b"PAR1"):
         return open_parquet(path)
-    # An empty or damaged shard has no magic; its reader says so best.
-    return open_shard(path)
+    if path.suffix in _HDF5_NAMES:
+        return open_shard(path)  # which says best what is damaged
+    events = "of events without jets: resim --lhe and ingest take Les Houches and HepMC files. "
+    msg = f"{path}: of no known format, or {events}{EXPECTED}"
+    raise InputError(msg)
 
 
 def _open_hdf5(path: Path) -> JetFile:
@@ -79,6 +82,7 @@ def _is_shard(file: h5py.File) -> bool:
     return OFFSETS in file
 
 
+_HDF5_NAMES = (".h5", ".hdf5")
 _HDF5 = (
     (_is_shard, open_shard),
     (is_padded, open_padded),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
-from hepfm.formats.conversion import as_column, falling_pt
+from hepfm.formats.conversion import as_column, falling_pt, numbered
 from hepfm.formats.damage import clear_errors, opened_root
 from hepfm.formats.jet_file import EXPECTED, JetFile
 from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
@@ -232,9 +232,7 @@ def _branches(path: Path, table: JetTable, codes: dict[str, dict[str, int]], *, 
     branches |= {aux: columns[name].astype(np.float32) for aux, name in _GENPART.items() if name in columns}
     for name, values in columns.items():
         if name in _CODED:
-            words, numbers = np.unique(values, return_inverse=True)
-            own = np.array([codes[name].setdefault(str(word), len(codes[name])) for word in words], np.int32)
-            branches[name] = own[numbers] if len(own) else np.empty(0, np.int32)
+            branches[name] = numbered(values, codes[name])
         else:
             branches[name] = _typed(path, name, values)
     typed = {name: _typed(path, name, values) for name, values in table.constituents.items()}

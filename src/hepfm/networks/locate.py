@@ -54,10 +54,10 @@ def _fetch(repo: str, hub: dict[str, Any]) -> Path:
         cached_file(repo, WEIGHTS, **hub, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError) as error:
         what = " ".join(str(error).split())
-        if isinstance(error.__cause__, ConnectionError) or "connect" in what.lower():
-            msg = f"{repo}: the Hub cannot be reached. Check the connection, or give a folder."
-            raise StorageError(msg) from error
         known = f" In the package: {', '.join(bundled())}." if bundled() else ""
+        if isinstance(error.__cause__, ConnectionError) or "connect" in what.lower():
+            msg = f"{repo}: no such folder, and the Hub cannot be reached. Check the name, or the connection.{known}"
+            raise StorageError(msg) from error
         msg = f"{repo}: no such network, revision or {CONFIG} on the Hub, or it is private (hf auth login).{known}"
         raise InputError(msg) from error
     return Path(path).parent

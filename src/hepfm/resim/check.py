@@ -15,7 +15,7 @@ from hepfm.atomic import location, open_file
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import file_digest, read_shard
 from hepfm.resim.campaign import Campaign, Chunk
-from hepfm.resim.folder import CAMPAIGN_FILE
+from hepfm.resim.folder import read_campaign
 from hepfm.table import JetTable
 
 # Constituents are float32: sums of a hundred of them agree to some 1e-6.
@@ -51,7 +51,7 @@ def check_campaign(folder: Path | str) -> Findings:
         StorageError: the store cannot be reached.
     """
     folder = location(folder)
-    campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
+    campaign = read_campaign(folder)
     records = {record.path: record for record in manifest.read(folder)}
     findings = Findings()
     views: dict[Chunk, dict[int, str]] = defaultdict(dict)

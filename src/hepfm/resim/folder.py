@@ -55,6 +55,19 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         prepare(campaign, folder)
 
 
+def read_campaign(folder: Path) -> Campaign:
+    """The campaign that a folder holds.
+
+    Raises:
+        CampaignError: it holds none.
+        InputError: its settings are damaged.
+    """
+    if not exists(folder / CAMPAIGN_FILE):
+        msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
+        raise CampaignError(msg)
+    return Campaign.from_toml(folder / CAMPAIGN_FILE)
+
+
 def describe(campaign: Campaign, folder: Path) -> None:
     """Write what readers of the folder go by, unless it is there; its lock must be held.
 
@@ -100,11 +113,9 @@ def extend(folder: Path | str, variations: tuple[Variation, ...] = (), *, n_even
         InputError: Pythia refuses a setting, the campaign has more events, or its events come from files.
     """
     folder = location(folder)
-    if not exists(folder / CAMPAIGN_FILE):
-        msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
-        raise CampaignError(msg)
+    read_campaign(folder)
     with locked(folder):
-        campaign = Campaign.from_toml(folder / CAMPAIGN_FILE)
+        campaign = read_campaign(folder)
         together = {v.name: v for v in campaign.variations}
         simulated = {record.variation for record in manifest.read(folder)}
         for variation in variations:

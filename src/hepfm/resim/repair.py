@@ -6,7 +6,7 @@ from hepfm import manifest
 from hepfm.atomic import location, remove
 from hepfm.resim.campaign import Campaign, check_files
 from hepfm.resim.check import check_campaign
-from hepfm.resim.folder import CAMPAIGN_FILE, locked
+from hepfm.resim.folder import locked, read_campaign
 from hepfm.resim.frozen import hard_events, tasks_with_frozen_events
 
 
@@ -23,7 +23,7 @@ def repair(folder: Path | str) -> tuple[Campaign, list[str]]:
         InputError: frozen events are damaged that came from a file, and that file is not there any more.
     """
     place = location(folder)
-    campaign = Campaign.from_toml(place / CAMPAIGN_FILE)
+    campaign = read_campaign(place)
     with locked(place):
         findings = check_campaign(place)
         if findings.damaged_blocks:

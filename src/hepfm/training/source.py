@@ -1,6 +1,7 @@
 """The jets of one split of a dataset, whatever it knows of events."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from hepfm.schema import SPLITS, is_constituent, split_of, unknown_name
 from hepfm.table import JetTable
 
 _PIECE = 16384
+# Names in an error.
+_MOST_SHOWN = 12
+_NOMINAL = "nominal"
 
 
 def open_source(name: str, columns: str | None = None) -> Dataset:
@@ -24,13 +28,27 @@ def open_source(name: str, columns: str | None = None) -> Dataset:
         InputError: no file matches, or as `hepfm.open`.
         CampaignError, StorageError: as `hepfm.open`.
     """
-    if not any(letter in name for letter in "*?[") or Path(name).exists():
+    if not _is_pattern(name):
         return open_jets(name, columns=columns)
     paths = sorted(glob(name, recursive=True))  # noqa: PTH207 (a pattern may begin at the root)
     if not paths:
         msg = f"{name}: no file matches; expected files of jets."
         raise InputError(msg)
-    return Dataset(open_jets(paths, columns=columns).files, name)
+    # In no order that anybody chose: the nominal views first, as in a campaign.
+    files = sorted(open_jets(paths, columns=columns).files, key=lambda file: file.variations != (_NOMINAL,))
+    return Dataset(files, name)
+
+
+def short_name(name: str) -> str:
+    """What results are called after jets that `open_source` opens: as their file or folder, or a pattern's folder."""
+    path = Path(name)
+    while _is_pattern(str(path)):
+        path = path.absolute().parent
+    return path.name.partition(".")[0]
+
+
+def _is_pattern(name: str) -> bool:
+    return any(letter in name for letter in "*?[") and not Path(name).exists()
 
 
 class Source:
@@ -95,9 +113,19 @@ class Source:
         Raises:
             InputError: the dataset has no such column, or it is one of constituents.
         """
-        if name not in self.dataset.columns or is_constituent(name):
-            known = [column for column in self.dataset.columns if not is_constituent(column)]
-            raise InputError(f"{self.dataset.name}: " + unknown_name("column of jets", name, known))
+        if name in self.dataset.columns and not is_constituent(name):
+            return
+        known = [column for column in self.dataset.columns if not is_constituent(column)]
+        # A name that was mistyped, and what may be a label, are not to be missed among a hundred others.
+        first = get_close_matches(name, known, n=1) + sorted(known, key=lambda c: not c.startswith(("jet_", "truth_")))
+        shown = list(dict.fromkeys(first))[:_MOST_SHOWN]
+        shown += [f"and {len(known) - len(shown)} more"] * (len(known) > len(shown))
+        if name == "jet_label":
+            what = f"the jets have no column {name!r}. Name that of the classes with --label: {', '.join(shown)}."
+        else:
+            what = unknown_name("column of jets", name, shown)
+        msg = f"{self.dataset.name}: {what}"
+        raise InputError(msg)
 
     def column(self, name: str) -> NDArray[Any]:
         """Read one column of jets, which then stays in memory.
