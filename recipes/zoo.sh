@@ -16,12 +16,19 @@ hepfm-data resim resim-test --n-events 10000 --variations nominal,reseed,fsr-up,
   --seed 32 --chunk-events 500
 
 # Tokenizers and backbones.
-hepfm-data tokenizer train recipes/kmeans-512.toml --data jetclass-jets --out runs/kmeans-512
+evaluations=
+for codes in 64 512 2048 8192 16384; do
+  hepfm-data tokenizer train recipes/kmeans-512.toml --codes $codes --data jetclass-jets --out runs/kmeans-$codes
+  hepfm-data tokenizer evaluate runs/kmeans-$codes jetclass-jets --out runs/kmeans-$codes/evaluation
+  evaluations="$evaluations runs/kmeans-$codes/evaluation/evaluation.json"
+done
 for name in vqvae-512 vqvae-8192 vqvae-16200; do
   hepfm-data tokenizer train recipes/$name.toml --data jetclass-jets --out runs/$name
   hepfm-data tokenizer evaluate runs/$name jetclass-jets --out runs/$name/evaluation
+  evaluations="$evaluations runs/$name/evaluation/evaluation.json"
   python recipes/bundle.py runs/$name $name
 done
+hepfm-data tokenizer compare $evaluations --out comparison
 hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass-jets --variations nominal,reseed --out runs/mpm-tiny
 python recipes/bundle.py runs/mpm-tiny mpm-tiny --check jetclass-jets
 hepfm-data pretrain recipes/mpm-rs3l-tiny.toml --data jetclass-jets --data resim-jets --out runs/mpm-rs3l-tiny
@@ -33,11 +40,11 @@ hepfm-data pretrain recipes/rs3l-edgeconv.toml --data resim-jets --out runs/rs3l
 ten="study labels --data jetclass-jets $bf16 --n-test 5000"
 hepfm-data $ten hepfm/mpm-tiny --labels 100,1000,5000 --out runs/mpm-tiny/studies/ten-classes
 hepfm-data $ten runs/mpm-rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/mpm-rs3l-tiny/studies/ten-classes
-hepfm-data $ten hepfm/mpm-tiny --labels 10000 --seeds 1 --out studies/ten-classes-10000
-hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 10000 --seeds 1 --modes full --out studies/ten-classes-10000-joint
+hepfm-data $ten hepfm/mpm-tiny --labels 10000 --out studies/ten-classes-10000
+hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 10000 --modes frozen,full --out studies/ten-classes-10000-joint
 hepfm-data $ten hepfm/mpm-rs3l-tiny --labels 93000 --epochs 10 --seeds 1 --precision fp32 --out studies/ten-classes-93000
-hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen --out studies/ten-classes-rs3l
-hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --modes frozen --out studies/ten-classes-edgeconv
+hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen,full --out studies/ten-classes-rs3l
+hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --out studies/ten-classes-edgeconv
 two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
 hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
