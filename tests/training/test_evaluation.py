@@ -214,7 +214,7 @@ def test_a_tagger_of_mixed_samples_is_measured_by_what_is_called_signal(recipe, 
 def test_a_tagger_of_mixed_samples_without_a_signal_says_what_is_missing(recipe, data, tmp_path):
     labels = Labels(classes=("QCD", "Hbb"), n_jets=60, signal_fraction=0.8)
     done = finetune(replace(recipe, labels=labels, n_epochs=1), tmp_path / "weak")
-    with pytest.raises(InputError, match="less_signal"):
+    with pytest.raises(InputError, match=r"less_signal.*with --signal.*jet_label has QCD, Hbb"):
         evaluate(Tagger(done.model), hepfm.open(data), Question())
 
 
@@ -402,6 +402,16 @@ def test_a_campaign_of_two_variations_is_evaluated_by_one_command(run, small_cam
         "confusion.png",
         "scores.png",
     }
+
+
+@pytest.mark.parametrize(("out", "words"), [("file", "is a file"), ("file/folder", "Not a directory")])
+def test_a_folder_that_cannot_be_is_refused_before_the_work(run, data, tmp_path, out, words):
+    """The jets have no label that the work would find: it does not get as far."""
+    (tmp_path / "file").write_text("mine")
+    command = ["evaluate", str(run), str(data), "--label", "nothing", "--out", str(tmp_path / out)]
+    done = CliRunner().invoke(cli.cli, command)
+    assert words in done.output + str(done.exception)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_scores_do_not_depend_on_how_many_jets_are_read_at_a_time(tagger, data, tmp_path, monkeypatch):

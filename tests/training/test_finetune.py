@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from hepfm.training.origin import describe_data
 from hepfm.training.recipes import read_recipe
 from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger
-from hepfm.training.source import Source, open_source
+from hepfm.training.source import Source, open_source, short_name
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +275,28 @@ def test_a_tagger_that_knew_an_input_wants_it_again(finished, kinematics):
 # --- sources ---
 
 
+@pytest.mark.parametrize("name", ["my-jets/*.root", "my-jets/*/[ab].root", "my-jets", "elsewhere/my-jets.root"])
+def test_results_are_called_after_jets_or_the_folder_of_their_pattern(name):
+    assert short_name(name) == "my-jets"
+
+
+def test_the_command_needs_no_name_for_the_result_of_a_pattern(backbone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toys").mkdir()
+    write_toys(tmp_path / "toys" / "a.parquet")
+    done = hepfm_data("finetune", backbone, "toys/*.parquet", "--mode", "linear", "--epochs", 1, "--json")
+    assert json.loads(done.stdout)["folder"] == "runs/backbone-toys-linear"
+
+
+def test_jets_without_a_label_are_one_line_of_what_to_name(recipe, tmp_path):
+    table = toys(20)
+    numbers = {f"{kind}_{n}": np.zeros(20, np.float32) for kind in ("event", "jet") for n in range(30)}
+    path = write_toys(tmp_path / "a.parquet", replace(table, columns=numbers))
+    with pytest.raises(InputError, match=r"the jets have no column 'jet_label'.*--label: jet_.*and 48 more") as error:
+        finetune(replace(recipe, data=(str(path),)), tmp_path / "run")
+    assert "event_" not in str(error.value)
+
+
 def test_files_are_named_by_a_pattern(tmp_path):
     for part, name in enumerate(("b", "a")):
         write_toys(tmp_path / f"{name}.parquet", toys(20 + part))
@@ -370,6 +393,36 @@ def test_a_finished_fine_tuning_is_not_run_again(recipe, finished):
 def test_a_folder_of_another_training_is_not_overwritten(recipe, finished):
     with pytest.raises(CampaignError, match="other recipe"):
         finetune(replace(recipe, seed=2), finished.folder)
+
+
+@pytest.mark.parametrize("name", ["campaign.toml", "README.md", "model.safetensors", "checkpoint-10"])
+def test_a_folder_of_something_else_is_left_as_it_is(recipe, name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CampaignError, match=f"holds {name}, but no training that was begun there") as error:
+        finetune(recipe, tmp_path)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+
+
+def test_a_downloaded_network_is_not_taken_for_a_finished_training(recipe, backbone, tmp_path):
+    shutil.copytree(backbone, tmp_path / "downloaded")
+    with pytest.raises(CampaignError, match=r"holds config\.json"):
+        finetune(recipe, tmp_path / "downloaded")
+    assert not (tmp_path / "downloaded" / "training.json").exists()
+
+
+def test_a_training_begins_beside_studies_and_after_a_kill_before_its_recipe(recipe, finished, tmp_path):
+    (tmp_path / "studies" / "few-labels").mkdir(parents=True)
+    (tmp_path / "evaluation").mkdir()
+    shutil.copy(finished.folder / "training.json", tmp_path)
+    finetune(replace(recipe, n_epochs=1), tmp_path)
+    assert {"recipe.toml", "model.safetensors", "studies"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_tagger_is_no_checkpoint_and_names_the_backbone_that_is_one(recipe, finished, backbone, tmp_path):
+    with pytest.raises(InputError, match="is a tagger already; give the backbone") as error:
+        finetune(replace(recipe, checkpoint=str(finished.folder)), tmp_path / "run")
+    assert f"({backbone})" in str(error.value)
 
 
 def test_jets_read_for_several_trainings_are_those_that_each_would_read(recipe):

@@ -260,6 +260,15 @@ def test_one_process_takes_one_gpu(tmp_path):
     assert settings.train_batch_size == settings.per_device_train_batch_size
 
 
+def test_jets_that_know_no_events_have_no_views_to_compare(tmp_path):
+    table = toys(100)
+    columns = {name: table.columns[name] for name in ("jet_label", "jet_index")}
+    jets = hepfm.open(write_toys(tmp_path / "a.parquet", replace(table, columns=columns)))
+    with pytest.raises(InputError, match=r"no event_id, variation. RS3L needs jets in several views") as caught:
+        prepare(recipe("rs3l", **{"data.variations": []}), [jets])
+    assert "\n" not in str(caught.value)
+
+
 def test_jets_without_what_a_target_asks_for_are_refused(tmp_path):
     table = toys(100)
     parts = {name: values for name, values in table.constituents.items() if not name.startswith("part_is")}

@@ -253,6 +253,15 @@ def test_a_map_spreads_jets_and_shows_views_of_the_same_events(backbone, tmp_pat
     assert np.abs(first - second).mean() > 0.1
 
 
+def test_a_map_has_a_folder_before_it_is_made(backbone, data, tmp_path):
+    """The jets have no label that the work would find: it does not get as far."""
+    (tmp_path / "file").write_text("mine")
+    words = ["study", "map", str(backbone), "--data", str(data), "--label", "nothing", "--out"]
+    with pytest.raises(NotADirectoryError):
+        CliRunner().invoke(cli.cli, [*words, str(tmp_path / "file" / "map")], catch_exceptions=False)
+    assert "is a file" in CliRunner().invoke(cli.cli, [*words, str(tmp_path / "file")]).output
+
+
 def test_one_command_draws_the_map(backbone, data, tmp_path):
     words = ["study", "map", str(backbone), "--data", str(data), "--out", str(tmp_path)]
     done = CliRunner().invoke(cli.cli, words, catch_exceptions=False)

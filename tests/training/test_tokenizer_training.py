@@ -128,8 +128,12 @@ def run(*words):
 def test_the_commands_train_measure_compare_and_encode(campaign, tmp_path):
     (tmp_path / "recipe.toml").write_text(write_recipe(recipe(n_steps=4)))
     trained, measured = tmp_path / "run", tmp_path / "run" / "evaluation"
-    run("tokenizer", "train", tmp_path / "recipe.toml", "--data", campaign, "--out", trained, "--codes", 16)
+    told = run("tokenizer", "train", tmp_path / "recipe.toml", "--data", campaign, "--out", trained, "--codes", 16)
+    assert "Not evaluated yet" in (trained / "README.md").read_text()
     shown = run("tokenizer", "evaluate", trained, campaign, "--split", "all", "--out", measured)
+    # What is told twice, in the note and at the end, is what the card looks for.
+    assert told.count(f"--out {measured}\n") == 2
+    assert "A classifier tells decoded from true jets" in (trained / "README.md").read_text()
     found = json.loads((measured / "evaluation.json").read_text())
     compared = run("tokenizer", "compare", measured / "evaluation.json", "--out", tmp_path, "--json")
     out = tmp_path / "with-tokens.parquet"
@@ -147,10 +151,18 @@ def test_the_commands_train_measure_compare_and_encode(campaign, tmp_path):
     tokens = ParticleTokenizer.from_pretrained(trained).encode(source)
     np.testing.assert_array_equal(jets.constituents["part_token"], tokens)
     np.testing.assert_array_equal(jets.constituents["part_px"], source.constituents["part_px"])
-    onto_itself = ["tokenizer", "encode", str(out), "--tokenizer", str(trained), "--out", str(out)]
-    refused = CliRunner().invoke(cli, onto_itself)
-    assert refused.exit_code == 1 and "is read here, and would be replaced" in refused.output
+    with pytest.raises(InputError, match="is read here, and would be replaced"):
+        run("tokenizer", "encode", out, "--tokenizer", trained, "--out", out)
     assert hepfm.open(out).read_table().n_jets == source.n_jets
+
+
+def test_a_tokenizer_is_not_measured_for_a_folder_that_cannot_be(campaign, trained, tmp_path):
+    """There is no such variation: the work does not get as far."""
+    (tmp_path / "file").write_text("mine")
+    words = ["tokenizer", "evaluate", trained, campaign, "--variation", "nothing", "--out"]
+    with pytest.raises(NotADirectoryError):
+        run(*words, tmp_path / "file" / "evaluation")
+    assert "is a file" in CliRunner().invoke(cli, [*map(str, words), str(tmp_path / "file")]).output
 
 
 def test_jets_without_an_input_and_wrong_names_are_one_clear_line(campaign, trained, tmp_path):

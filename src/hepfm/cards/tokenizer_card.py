@@ -9,6 +9,9 @@ from typing import Any
 from hepfm import __version__
 from hepfm.atomic import write_whole
 
+EVALUATION = "evaluation"
+"""The folder in a run's folder where its card looks for an evaluation."""
+
 _NAMES = {
     "part_pt": "constituent pt, relative",
     "part_deta": "constituent deta",
@@ -25,8 +28,8 @@ def write_tokenizer_card(folder: Path, *, name: str | None = None) -> tuple[str,
     """Write README.md beside a trained tokenizer.
 
     Args:
-        folder: of the run: recipe.toml, training.json and, if it was evaluated with `--out FOLDER/evaluation` or
-            `--out FOLDER`, evaluation.json.
+        folder: of the run: recipe.toml, training.json and, if it was evaluated with `--out FOLDER/evaluation`,
+            evaluation/evaluation.json.
         name: under which it can be loaded; the folder's by default.
 
     Returns:
@@ -54,9 +57,8 @@ def write_tokenizer_card(folder: Path, *, name: str | None = None) -> tuple[str,
         "Source of the method: Masked Particle Modeling, arXiv:2401.13537 and arXiv:2409.12589.",
     ]
     write_whole(folder / "README.md", ("\n\n".join(parts) + "\n").encode())
-    return (
-        () if evaluation else (f"{folder}: not evaluated: hepfm-data tokenizer evaluate {folder} DATA --out {folder}",)
-    )
+    command = f"hepfm-data tokenizer evaluate {folder} DATA --out {folder / EVALUATION}"
+    return () if evaluation else (f"{folder}: not evaluated: {command}",)
 
 
 def _front_matter() -> str:
@@ -64,11 +66,9 @@ def _front_matter() -> str:
 
 
 def _evaluation(folder: Path) -> Mapping[str, Any] | None:
-    for path in (folder / "evaluation.json", folder / "evaluation" / "evaluation.json"):
-        if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found
-    return None
+    path = folder / EVALUATION / "evaluation.json"
+    found: Mapping[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return found
 
 
 def _data(data: Mapping[str, Any]) -> str:

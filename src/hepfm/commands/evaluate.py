@@ -30,7 +30,7 @@ from hepfm.commands.options import Names, allow_missing_option, columns_option, 
 @click.option("--n-jets", default=0, type=Whole(0, 10**12), help="About so many of each variation.  [default: all]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
     help="Folder for evaluation.json and figures; if CHECKPOINT itself, its model card follows.",
 )
 @columns_option
@@ -68,6 +68,9 @@ def evaluate(
     dataset = open_source(data, columns)
     chosen = default_split(dataset, tagger.digests) if split is None else None if split == "all" else split
     question = Question(label or tagger.label, signal or (), background or (), chosen, variations or (), n_jets=n_jets)
+    if out is not None:
+        # Before the work: its result would be lost.
+        out.mkdir(parents=True, exist_ok=True)
     with terminal.conversion_bar() as report:
         found = measure(tagger, dataset, question, report=report)
     if out is not None:

@@ -95,9 +95,10 @@ def finetune(
         raise click.UsageError(msg)
     from hepfm.training.finetuning import Finetuning
     from hepfm.training.labels import Labels
+    from hepfm.training.source import short_name
 
     sources = tuple(weak or ()) or (str(data),)
-    names = "-".join(Path(name).name.partition(".")[0] for name in (checkpoint, *sources))
+    names = "-".join(short_name(name) for name in (checkpoint, *sources))
     folder = out or Path("runs") / f"{names}-{settings['mode']}"
     labels = Labels(label, classes or (), n_labels or 0, validation_share)
     recipe = Finetuning(checkpoint, sources, labels=labels, **settings)

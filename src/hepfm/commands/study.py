@@ -112,7 +112,13 @@ def labels(out: Path, measure: str, as_json: bool, **settings: Any) -> None:  # 
 @click.option("--variations", type=Names(), help="Views to show, the nominal one first.  [default: the first]")
 @click.option("--label", "column", default="jet_label", show_default=True, help="Column of the classes.")
 @click.option("--n-jets", default=4_000, show_default=True, type=Whole(3, 10**6), help="Of each variation, about.")
-@click.option("--out", type=click.Path(path_type=Path), default="jet-map", show_default=True, help="Folder.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    default="jet-map",
+    show_default=True,
+    help="Folder.",
+)
 @columns_option
 @allow_missing_option
 def map_(
@@ -132,9 +138,10 @@ def map_(
     from hepfm.training.embedding import map_jets
     from hepfm.training.source import open_source
 
-    jets = map_jets(
-        AutoModel.from_pretrained(checkpoint).eval(), open_source(data, columns), variations=variations or (), **how
-    )
+    backbone, dataset = AutoModel.from_pretrained(checkpoint).eval(), open_source(data, columns)
+    # Before the work: its result would be lost.
+    out.mkdir(parents=True, exist_ok=True)
+    jets = map_jets(backbone, dataset, variations=variations or (), **how)
     colouring = {"class": (jets.classes, jets.labels)}
     if len(jets.variations) > 1:
         colouring["variation"] = (jets.variations, jets.views)

@@ -55,7 +55,7 @@ def train(
     """
     import hepfm
     from hepfm import terminal
-    from hepfm.cards.tokenizer_card import write_tokenizer_card
+    from hepfm.cards.tokenizer_card import EVALUATION, write_tokenizer_card
     from hepfm.training.recipes import make_recipe, read_recipe
     from hepfm.training.run import is_leader, read_metrics
     from hepfm.training.tokenizer import TokenizerRecipe, train_tokenizer
@@ -91,7 +91,7 @@ def train(
         click.echo(f"note: {note}", err=True)
     for name, value in found.items():
         click.echo(f"{name.removeprefix('validation_').replace('_', ' '):24} {value:.4g}")
-    click.echo(f"hepfm-data tokenizer evaluate {folder} {data}")
+    click.echo(f"hepfm-data tokenizer evaluate {folder} {data} --out {folder / EVALUATION}")
 
 
 @tokenizer.command(
@@ -112,7 +112,11 @@ def train(
 @click.option("--variation", help="Whose views.  [default: the first one]")
 @click.option("--n-jets", default=20_000, show_default=True, type=Whole(1, _MOST), help="At most so many, at random.")
 @click.option("--two-sample/--no-two-sample", default=True, show_default=True, help="Train a classifier to tell them.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluation.json and figures.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    help="Folder for evaluation.json and figures; if CHECKPOINT/evaluation, its card follows.",
+)
 @columns_option
 @json_option
 def evaluate(
@@ -138,17 +142,24 @@ def evaluate(
     from hepfm.training.tokenizer import Question, evaluate_tokenizer
 
     question = Question(None if split == "all" else split, variation, n_jets, two_sample)
-    found, made = evaluate_tokenizer(
-        ParticleTokenizer.from_pretrained(checkpoint), hepfm.open(data, columns=columns), question
-    )
+    network, dataset = ParticleTokenizer.from_pretrained(checkpoint), hepfm.open(data, columns=columns)
+    if out is not None:
+        # Before the work: its result would be lost.
+        out.mkdir(parents=True, exist_ok=True)
+    found, made = evaluate_tokenizer(network, dataset, question)
     found = {"checkpoint": checkpoint} | found
     if out is not None:
+        from hepfm.cards.tokenizer_card import EVALUATION, write_tokenizer_card
         from hepfm.cards.tokenizer_figures import write_figures
         from hepfm.training.reconstruction import constituent_errors, jet_errors
+        from hepfm.training.run import ORIGIN, RECIPE
 
-        out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "evaluation.json", (json.dumps(found, indent=1) + "\n").encode())
         write_figures(made, constituent_errors(made) | jet_errors(made), out)
+        run = Path(checkpoint)
+        is_of_run = out.resolve() == (run / EVALUATION).resolve()
+        if is_of_run and (run / RECIPE).exists() and (run / ORIGIN).exists():
+            write_tokenizer_card(run)
     if as_json:
         click.echo(json.dumps(found))
         return

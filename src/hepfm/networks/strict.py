@@ -183,6 +183,7 @@ class StrictModel(PreTrainedModel):
             wanted = {name: list(tensor.shape) for name, tensor in cls(config).state_dict().items()}
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        _check_no_tagger(folder, config, wanted, found)
         check_weights(folder / WEIGHTS, wanted, found, _what_to_do)
 
 
@@ -234,6 +235,19 @@ def _own_memory(model: torch.nn.Module) -> None:
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.device.type == "cpu":
             tensor.data = tensor.data.clone()
+
+
+def _check_no_tagger(folder: Path, config: PretrainedConfig, wanted: Iterable[str], found: Iterable[str]) -> None:
+    """Refuse a tagger of `hepfm-data finetune` where a backbone is asked for.
+
+    Raises:
+        InputError: it is one.
+    """
+    has_head, wants_head = (any(name.startswith("head.") for name in names) for names in (found, wanted))
+    how = getattr(config, "finetuning", None)
+    if has_head and not wants_head and isinstance(how, dict) and how.get("checkpoint"):
+        msg = f"{folder}: is a tagger already; give the backbone that it was made from ({how['checkpoint']})."
+        raise InputError(msg)
 
 
 def _what_to_do(names: Iterable[str]) -> str:

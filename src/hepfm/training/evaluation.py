@@ -15,6 +15,7 @@ from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.schema import unknown_name
 from hepfm.training.classes import class_names, encode
+from hepfm.training.labels import MIXED
 from hepfm.training.metrics import Roc, accuracy, auc, auc_error, confusion, rejection, roc
 from hepfm.training.origin import describe_data, is_part_of
 from hepfm.training.robustness import N_BINS, View, compare_views
@@ -25,6 +26,8 @@ EVALUATION = "evaluation.json"
 EFFICIENCIES = (0.3, 0.5, 0.7)
 """Signal efficiencies at which background rejection is reported, as RS3L does (arXiv:2403.07066)."""
 _ROC_POINTS = 201
+# Names in an error.
+_MOST_SHOWN = 12
 
 Progress = Callable[[str, int, int], None]
 """Told a variation, the jets done, and the jets in all."""
@@ -175,6 +178,8 @@ _Truth = Mapping[str, tuple[str, ...]]
 
 def _true_classes(tagger: Tagger, dataset: Dataset, question: Question) -> _Truth:
     """The true classes; those of the tagger, or what is called background and signal."""
+    if not question.signal and tagger.classes == MIXED:
+        _check_mixed_samples(dataset, question.label)
     if tagger.is_regression or not question.signal:
         return {name: (name,) for name in tagger.classes}
     if len(tagger.classes) != 2 and (unknown := set(question.signal + question.background) - set(tagger.classes)):
@@ -185,6 +190,22 @@ def _true_classes(tagger: Tagger, dataset: Dataset, question: Question) -> _Trut
         if name not in present:
             raise InputError(f"{dataset.name}: " + unknown_name("class", name, present))
     return {"+".join(background): background, "+".join(question.signal): question.signal}
+
+
+def _check_mixed_samples(dataset: Dataset, label: str) -> None:
+    """Check that jets are labelled with the mixed sample that they are of.
+
+    Raises:
+        InputError: they are labelled with anything else; then somebody has to say what is signal.
+    """
+    present = class_names(dataset, label, Source(dataset, None).column(label))
+    if not set(MIXED) & set(present):
+        some = ", ".join(present[:_MOST_SHOWN]) + ", ..." * (len(present) > _MOST_SHOWN)
+        msg = (
+            f"{dataset.name}: the tagger tells two mixed samples apart ({', '.join(MIXED)}). Name the classes that are "
+            f"signal with --signal, and the background with --background; {label} has {some}."
+        )
+        raise InputError(msg)
 
 
 def _score(

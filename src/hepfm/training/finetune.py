@@ -108,7 +108,7 @@ def finetune(
 
     Raises:
         InputError: no such checkpoint, data, column or class; or jets that lack an input.
-        CampaignError: the folder holds another training.
+        CampaignError: the folder holds another training, or files that are of none.
         StorageError: a file cannot be written, or the Hub cannot be reached.
     """
     if rank_and_size()[1] > 1:

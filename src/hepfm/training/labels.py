@@ -115,13 +115,13 @@ def choose(sources: Sequence[Source], labels: Labels, *, regression: bool, seed:
     """
     parts = [_labelled(source, number, labels, regression, len(sources) > 1) for number, source in enumerate(sources)]
     events, jets, target, place, number = (np.concatenate([p[i] for p in parts]) for i in range(5))
-    names = _MIXED if len(sources) > 1 else parts[0][5]
+    names = MIXED if len(sources) > 1 else parts[0][5]
     notes = [note for part in parts for note in part[6]]
     groups = np.zeros(len(target), np.int64) if regression else target
     order = nested_order(groups, events, jets, seed)
     if labels.signal_fraction:
         order, target = _mixed(order, target, labels)
-        names = _MIXED
+        names = MIXED
     wanted = labels.n_jets // 2 * 2 if labels.signal_fraction else labels.n_jets
     wanted = wanted or len(order)
     if wanted > len(order) or not len(order):
@@ -140,7 +140,7 @@ def choose(sources: Sequence[Source], labels: Labels, *, regression: bool, seed:
     return Chosen(place[taken], number[taken], target[taken], is_validation, names, tuple(notes))
 
 
-_MIXED = ("less_signal", "more_signal")
+MIXED = ("less_signal", "more_signal")
 """What the two samples are called whose jets are told apart for want of labels."""
 
 

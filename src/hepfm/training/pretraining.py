@@ -38,6 +38,8 @@ LABEL = "jet_label"
 
 _N_NORMALISATION = 20_000
 
+# By which views of the same jet find each other.
+_IDENTITY = ("event_id", "jet_index", "variation")
 # Between numbers of events of different datasets.
 _APART = 2**48
 
@@ -149,7 +151,7 @@ def pretrain(
 
     Raises:
         InputError: the recipe does not go with the data.
-        CampaignError: the folder holds another training.
+        CampaignError: the folder holds another training, or files that are of none.
     """
     training = prepare(recipe, datasets)
     train(training, out, report=report, tensorboard=tensorboard)
@@ -354,7 +356,13 @@ def _read(
     wanted = [name for name in columns if name in dataset.columns]
     wanted += [label] if label else []
     if identity is not None:
-        wanted += ["event_id", "jet_index", "variation"]
+        if lacking := [name for name in _IDENTITY if name not in dataset.columns]:
+            msg = (
+                f"{dataset.name}: the jets have no {', '.join(lacking)}. RS3L needs jets in several views of the same "
+                "events, which a campaign of several variations has; of other jets, leave it out: objective 'mpm'."
+            )
+            raise InputError(msg)
+        wanted += _IDENTITY
     if "event_id" in dataset.columns or any(file.split is not None for file in dataset.files):
         of_split: Selection = {**jets_of, "split": split}
         table = dataset.read_table(wanted, **of_split)

@@ -34,6 +34,16 @@ from hepfm.training.stream import StepsFrom, Stream
 
 RECIPE, ORIGIN, METRICS, WHOLE = "recipe.toml", "training.json", "metrics.jsonl", "whole"
 _NAMES = re.compile(r'"([^"\s/]+/[^"\s/]+)"')
+# What a training would replace or take for its own, and a campaign, which is no place for one.
+_NOT_OURS = (
+    "campaign.toml",
+    "config.json",
+    "model.safetensors",
+    "README.md",
+    "evaluation.json",
+    METRICS,
+    "checkpoint-*",
+)
 # What the Trainer logs that must be a number.
 _FATAL = ("loss", "grad_norm", "train_loss")
 
@@ -86,7 +96,7 @@ def train(training: Training, out: Path, *, report: Report | None = None, tensor
 
     Raises:
         InputError: the loss or a weight became infinite or NaN; nothing of that is saved.
-        CampaignError: the folder holds another training.
+        CampaignError: the folder holds another training, or files that are of none.
         StorageError: a file cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -156,7 +166,11 @@ def _last_checkpoint(out: Path) -> str | None:
 
 
 def claim(training: Training, out: Path) -> None:
-    """Write down what is trained, or compare with what is written there."""
+    """Write down what is trained, or compare with what is written there.
+
+    Raises:
+        CampaignError: the folder holds another training, or files that are of none.
+    """
     recipe = write_recipe(training.recipe)
     origin = json.loads(json.dumps({"data": training.data}))
     if (out / RECIPE).exists() and (out / ORIGIN).exists():
@@ -168,6 +182,10 @@ def claim(training: Training, out: Path) -> None:
             msg = f"{out}: holds a training with other {differs}. Choose another folder, or delete this one."
             raise CampaignError(msg)
         return
+    # A training that was killed before its recipe was written has none of these.
+    if strangers := [path.name for name in _NOT_OURS for path in out.glob(name)]:
+        msg = f"{out}: holds {strangers[0]}, but no training that was begun there. Choose an empty or a new folder."
+        raise CampaignError(msg)
     versions = {"hepfm": __version__, "torch": torch.__version__, "python": platform.python_version()}
     published = sorted(filter(is_published, set(_NAMES.findall(recipe))))
     known = {**origin, "versions": versions, "published": published}

@@ -82,7 +82,7 @@ def train_tokenizer(
 
     Raises:
         InputError: the jets lack an input, or there are none.
-        CampaignError: the folder holds another training.
+        CampaignError: the folder holds another training, or files that are of none.
     """
     training = prepare(recipe, dataset)
     if recipe.tokenizer.context != "none":
