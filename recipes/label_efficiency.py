@@ -8,7 +8,7 @@ from typing import Any
 from hepfm.cards.model_figures import draw_study
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODES = {"fine-tuned": "full", "frozen": "frozen"}
+MODES = {"fine-tuned": "full", "frozen": "frozen", "from": "scratch"}
 
 
 def rows(page: str) -> Iterator[dict[str, Any]]:
