@@ -8,13 +8,13 @@ from typing import Any
 from hepfm.cards.model_figures import draw_study
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODES = {"fine-tuned": "full", "frozen": "frozen", "from": "scratch"}
+MODES = {"fine-tuned": "full", "frozen": "frozen"}
 
 
 def rows(page: str) -> Iterator[dict[str, Any]]:
-    """The rows of a study, as `hepfm-data study labels` writes them, of the table under "Ten classes"."""
-    table = page.partition("## Ten classes")[2].partition("\n## ")[0]
-    head, _, *lines = [line.strip("|").split("|") for line in re.findall(r"^\|.*\|$", table, re.MULTILINE)]
+    """The rows of a study, as `hepfm-data study labels` writes them, of the first table under "Ten classes"."""
+    table = page.partition("## Ten classes")[2].partition("\n|")[2].partition("\n\n")[0]
+    head, _, *lines = [line.strip("|").split("|") for line in f"|{table}".splitlines()]
     for name, *cells in lines:
         network, _, mode = name.strip().replace("`", "").partition(", ")
         kind = ("", "scratch") if network == "from scratch" else (network, MODES[re.split("[ ,]", mode)[0]])
