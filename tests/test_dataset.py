@@ -362,7 +362,7 @@ def test_what_cannot_be_opened_is_one_clear_line(tmp_path):
         ("jets.root", b"root", "damaged, cut off or no ROOT file"),
         ("jets.h5", b"\x89HDF\r\n\x1a\n", "damaged, cut off or no HDF5 file"),
         ("jets.parquet", b"PAR1", "damaged or no Parquet file"),
-        ("jets.txt", b"jets", "not an HDF5 file"),
+        ("jets.txt", b"jets", "of no known format"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=f"{name}: {words}"):

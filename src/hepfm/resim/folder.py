@@ -37,10 +37,13 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         theirs = Campaign.from_toml(settings)
         if theirs.digest != campaign.digest:
             differing = campaign.differences(theirs)
-            way_on = f"repeat that one with `--config {settings}`"
+            grow = ""
             if {*differing} <= {"n_events", "chunk_events"} and campaign.n_events > theirs.n_events:
-                way_on = f"make that one larger with `--extend {folder} --n-events {campaign.n_events}`"
-            msg = f"{folder} holds another campaign: {', '.join(differing)} differ. Choose another folder, or {way_on}."
+                grow = f"make that one larger with `--extend {folder} --n-events {campaign.n_events}`, "
+            msg = (
+                f"{folder} holds another campaign: {', '.join(differing)} differ. Choose another folder, {grow}or "
+                f"repeat that one with `--config {settings}`."
+            )
             raise CampaignError(msg)
         return
     check(campaign)
