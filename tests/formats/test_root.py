@@ -333,10 +333,11 @@ def test_damaged_data_are_noticed(written):
         open_root(written).read(["part_energy"], 0, 300)
 
 
-def test_flipped_bytes_never_end_in_anything_but_a_clear_line(tmp_path):
+def test_flipped_bytes_never_end_in_anything_but_a_clear_line_and_spoil_no_other_file(tmp_path):
     path = tmp_path / "jets.root"
     write_root(path, [jet_table(3, 20, n_max=10)])
     whole = path.read_bytes()
+    known = {name: dict(getattr(c, "known_versions", {})) for name, c in uproot.classes.items()}
     rng = np.random.default_rng(4)
     n_noticed = 0
     for place in rng.integers(len(whole), size=50).tolist():
@@ -348,6 +349,7 @@ def test_flipped_bytes_never_end_in_anything_but_a_clear_line(tmp_path):
             n_noticed += 1
             assert "jets.root" in str(error) and "\n" not in str(error)
     assert n_noticed >= 3
+    assert {name: dict(getattr(c, "known_versions", {})) for name, c in uproot.classes.items()} == known
 
 
 def test_the_names_in_the_file_are_plain_text(written):

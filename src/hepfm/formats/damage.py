@@ -43,6 +43,21 @@ def opened_hdf5(path: Path | str) -> Iterator[h5py.File]:
 
 
 @contextmanager
+def _classes_forgotten() -> Iterator[None]:
+    """Forget what uproot learns of classes from a file: a damaged one's would be applied to every file after it."""
+    classes = dict(uproot.classes)
+    versions = [(c.known_versions, dict(c.known_versions)) for c in classes.values() if hasattr(c, "known_versions")]
+    try:
+        yield
+    finally:
+        uproot.classes.clear()
+        uproot.classes.update(classes)
+        for known, before in versions:
+            known.clear()
+            known.update(before)
+
+
+@contextmanager
 def opened_root(path: Path | str) -> Iterator[uproot.ReadOnlyDirectory]:
     """Open a ROOT file for reading.
 
@@ -50,7 +65,7 @@ def opened_root(path: Path | str) -> Iterator[uproot.ReadOnlyDirectory]:
         InputError: it does not exist, is cut off, damaged or no ROOT file; so is what reading from it then raises.
     """
     _must_exist(path)
-    with clear_errors(f"{path}: damaged, cut off or no ROOT file"), uproot.open(path) as file:
+    with clear_errors(f"{path}: damaged, cut off or no ROOT file"), _classes_forgotten(), uproot.open(path) as file:
         expected, size = int(file.file.fEND), Path(path).stat().st_size
         if size < expected:
             msg = f"{path}: cut off: it has {size} bytes, but should have {expected}"
