@@ -46,18 +46,9 @@ def falling_pt(table: JetTable) -> JetTable:
     return JetTable(table.columns, table.offsets, {name: v[order] for name, v in table.constituents.items()})
 
 
-def distinct(words: NDArray[Any]) -> list[str]:
-    """The words that there are, in the order in which they first come."""
-    found, first = np.unique(words, return_index=True)
-    return [str(word) for word in found[np.argsort(first)]]
-
-
 def numbered(words: NDArray[Any], known: dict[str, int]) -> NDArray[np.int32]:
     """Numbers of words, in the order in which they first come; `known` grows by those that are new."""
-    for word in distinct(words):
-        known.setdefault(word, len(known))
-    sorted_words, places = np.unique(words, return_inverse=True)
-    return np.array([known[str(word)] for word in sorted_words], np.int32)[places]
+    return np.array([known.setdefault(word, len(known)) for word in words.tolist()], np.int32)
 
 
 def _in_range(values: NDArray[Any], wanted: np.dtype[Any]) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hepfm.errors import InputError
 from hepfm.formats.arrays import array, piecewise, rows, texts, writing
 from hepfm.formats.blocks import in_blocks
-from hepfm.formats.conversion import as_column, distinct
+from hepfm.formats.conversion import as_column
 from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
 from hepfm.padding import padded, ragged
@@ -71,7 +71,7 @@ def write_padded(
                 known = COLUMNS.get(name, Column(name, "", "", ""))
                 file.append(f"jets/{name}", column, unit=known.unit, meaning=known.meaning)
                 if name in words:
-                    words[name] |= dict.fromkeys(distinct(column))
+                    words[name] |= dict.fromkeys(column.tolist())
             n_cut += int(np.maximum(table.counts - n_constituents, 0).sum())
         file.attributes.update({"format": _FORMAT, "format_version": 1, "n_cut": n_cut, "classes": list(classes)})
         file.attributes.update({name: list(found) for name, found in words.items() if found})
