@@ -228,6 +228,21 @@ def test_two_processes_train_as_one_does(small_campaign, tmp_path):
         torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or torch.cuda.is_available(), reason="for CPUs of Linux")
+def test_bf16_is_taken_where_the_processor_has_instructions_for_it(campaign, tmp_path, caplog):
+    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    has_bf16 = not flags.isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
+    for wanted in ("fp32", "bf16"):
+        pretrain(recipe(**{"optimisation.precision": wanted}), [campaign], tmp_path / wanted)
+        pretrain(recipe(**{"optimisation.precision": wanted}), [campaign], tmp_path / wanted)  # finished: says nothing
+    taken = [json.loads((tmp_path / name / "training.json").read_text())["precision"] for name in ("fp32", "bf16")]
+
+    assert taken == ["fp32", "bf16" if has_bf16 else "fp32"]
+    assert (losses(tmp_path / "fp32") == losses(tmp_path / "bf16")) is not has_bf16
+    said = [record.getMessage() for record in caplog.records if record.name == "hepfm.training"]
+    assert ["no instructions for bf16" in message for message in said] == [True] * (not has_bf16)
+
+
 def test_a_finished_run_is_left_as_it_is(campaign, tmp_path):
     pretrain(recipe(), [campaign], tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

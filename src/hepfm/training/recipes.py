@@ -27,7 +27,8 @@ class Optimisation:
         warmup_steps: steps of that rise.
         weight_decay: AdamW's.
         clip: largest norm of the gradient; 0 for any.
-        precision: "bf16" multiplies matrices with 8 bits of mantissa; weights stay in fp32.
+        precision: "bf16" multiplies matrices with 8 bits of mantissa, if the processor has instructions for that;
+            weights stay in fp32.
         seed: of weights, batches, masks and augmentation.
         evaluate_every: steps between evaluations on the validation split; 0 for at the end only.
         save_every: steps between checkpoints, which a killed training goes on from.
