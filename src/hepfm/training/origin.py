@@ -35,11 +35,11 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
         "digest": hashlib.sha256("".join(of_files).encode()).hexdigest(),
     }
     # Said of what is published alone: descriptions are compared with those of earlier versions.
-    found |= {"published": True} if is_published(dataset.name) else {}
+    found |= {"published": True} if came_from_hub(dataset.name) else {}
     return found if dataset.knows_events else {**found, "files": of_files}
 
 
-def is_published(name: str) -> bool:
+def came_from_hub(name: str) -> bool:
     """Whether something that was opened, here and now, came from the Hub: elsewhere its names look like paths."""
     return is_repo_id(name) and not exists(location(name))
 

@@ -363,7 +363,7 @@ def _read(
             )
             raise InputError(msg)
         wanted += _IDENTITY
-    if "event_id" in dataset.columns or any(file.split is not None for file in dataset.files):
+    if dataset.knows_events:
         of_split: Selection = {**jets_of, "split": split}
         table = dataset.read_table(wanted, **of_split)
     else:
