@@ -5,7 +5,7 @@ set -eu
 bf16="--precision bf16"
 
 # Ten classes, 500 to 1000 GeV, and the same in the detector of CMS; two classes above 400 GeV in several views, and the
-# jets that test those. (Vincia: 47,000 of the 60,000 events were done when the networks were trained.)
+# jets that test those. (Vincia: 47,000 of the 60,000 events were done when the networks were trained, without its tune.)
 hepfm-data resim jetclass-jets --processes jetclass --detector jetclass --n-events 300000 --variations nominal,reseed \
   --seed 11 --chunk-events 1000
 hepfm-data resim cms-jets --processes jetclass --detector cms --n-events 30000 --variations nominal --seed 14 \

@@ -389,11 +389,21 @@ def test_origin_of_real_files_is_recognised(shared: Path) -> None:
     campaign = plan(10, "1", lhe=[shared / "data" / n for n in names])
     powheg, mlm, ttbar = campaign.processes
     assert [p.name for p in campaign.processes] == ["powheg_hvq", "madgraph_zjets_mlm", "pythia6_ttbar"]
-    assert any("pTmaxMatch = 1" in line for line in powheg.shower_settings)
+    assert {f"{name}:pTmaxMatch = 1" for name in ("SpaceShower", "TimeShower", "Vincia")} == {*powheg.shower_settings}
     assert mlm.shower_settings == ttbar.shower_settings == ()
     about_powheg, about_mlm = campaign.notes
     assert "SCALUP" in about_powheg
     assert "merging" in about_mlm
+
+
+def test_events_of_amcatnlo_are_showered_as_they_were_made_for(tmp_path: Path) -> None:
+    """Their header is that of MadGraph5_aMC@NLO's run card at next-to-leading order."""
+    for shower, said in (("PYTHIA8", "global recoil"), ("HERWIGPP", "for HERWIGPP: what Pythia showers is not what")):
+        header = f"<header>\n<MGRunCard>\n  {shower} = parton_shower\n 0 = ickkw\n</MGRunCard>\n</header>\n"
+        campaign = plan(variations="1", lhe=[lhe_file(tmp_path / f"{shower}.lhe", 3, header)])
+        [note], settings = campaign.notes, campaign.processes[0].shower_settings
+        assert said in note
+        assert ("TimeShower:globalRecoil = on" in settings) is (shower == "PYTHIA8")
 
 
 def test_file_that_changed_since_is_refused(tmp_path: Path) -> None:

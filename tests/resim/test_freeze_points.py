@@ -20,7 +20,7 @@ from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.resim.generator import EventFeed, PartonKeeper, make_pythia, pythia_seeds
 from hepfm.resim.hard import HardEvents, feed_entries
 from hepfm.resim.shower import _AS_FROZEN, Partons, Showered, _read, hadronise, shower
-from hepfm.resim.variations import Variation, freeze_at, resolve_variations
+from hepfm.resim.variations import VARIATIONS, Variation, freeze_at, resolve_variations
 from hepfm.resim.views import simulate_views
 
 QUICK = ("PartonLevel:MPI = off",)
@@ -71,7 +71,7 @@ class Reseeding(PartonKeeper):
     [
         QUICK,
         (),
-        ("PartonShowers:model = 2", *QUICK),
+        (*VARIATIONS["vincia"].settings, *QUICK),
         ("ColourReconnection:mode = 1", "BeamRemnants:remnantMode = 1", "StringZ:aLund = 0.36"),
     ],
     ids=["quick", "nominal", "vincia", "colour-reconnection"],

@@ -17,11 +17,12 @@ from hepfm.resim.labels import find_targets
 from hepfm.resim.particles import Particles, charges
 from hepfm.resim.processes import PROCESSES
 from hepfm.resim.shower import shower
+from hepfm.resim.variations import VARIATIONS
 
 PT_HAT_MIN = "PhaseSpace:pTHatMin = 350"
 NOMINAL: tuple[str, ...] = ()
 MPI_OFF = ("PartonLevel:MPI = off",)
-VINCIA = ("PartonShowers:model = 2", "PartonLevel:MPI = off")  # with it, an event takes a tenth of a second
+VINCIA = (*VARIATIONS["vincia"].settings, "PartonLevel:MPI = off")  # with it, an event takes a tenth of a second
 LEADING_JET = JetSelection(candidate_pt_min=0.0, pt_min=20.0, pt_max=float("inf"), abs_eta_max=5.0)
 
 SAMPLES = [(process, NOMINAL) for process in PROCESSES] + [("QCD", VINCIA), ("Tbqq", VINCIA)]

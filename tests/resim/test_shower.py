@@ -17,8 +17,8 @@ from hepfm.resim.hard import (
     generate,
 )
 from hepfm.resim.particles import Particles
-from hepfm.resim.planning import plan
-from hepfm.resim.shower import Showered, shower, start_generator
+from hepfm.resim.planning import _BELOW_SCALUP, _SUBTRACTED, plan
+from hepfm.resim.shower import Showered, _first_branching, shower, start_generator
 from hepfm.resim.variations import VARIATIONS
 from hepfm.resim.views import simulate_views
 from hepfm.schema import JET_FLAVOURS
@@ -155,6 +155,29 @@ def test_events_of_real_files_are_showered_whole(shared: Path, name: str) -> Non
     assert made.rows.tolist() == list(range(events.n_events))
     energy = event_sums(made.particles, "energy")[:, 0]
     np.testing.assert_allclose(energy, events.beams.energy_a + events.beams.energy_b, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variation", ["nominal", "vincia"])
+@pytest.mark.parametrize("matched", [_BELOW_SCALUP, _SUBTRACTED], ids=["POWHEG", "aMC@NLO"])
+def test_no_emission_is_harder_than_a_generator_left_room_for(
+    frozen: Callable[..., HardEvents], variation: str, matched: tuple[str, ...]
+) -> None:
+    """The pair of H and Z has no transverse momentum but from what is emitted."""
+    events = frozen("Hbb", 40)
+    events = replace(events, scale=np.full(events.n_events, 10.0))
+
+    def hardest(settings: tuple[str, ...]) -> float:
+        quiet = (*QUICK, "BeamRemnants:primordialKT = off", *settings, *VARIATIONS[variation].settings)
+        pythia, feed, _ = start_generator(quiet, events.beams)
+        feed.load(feed_entries(events, pythia_seeds(1, "quick", events.event_id)))
+        found = []
+        for _ in range(events.n_events):
+            assert pythia.next()
+            last = {abs(p.id()): p for p in pythia.event if abs(p.id()) in (23, 25)}
+            found.append(np.hypot(last[23].px() + last[25].px(), last[23].py() + last[25].py()))
+        return float(max(found))
+
+    assert hardest(matched) < 25 < 50 < hardest(())  # of several emissions together
 
 
 def test_frozen_events_are_left_as_they_were(frozen: Callable[..., HardEvents]) -> None:
@@ -324,7 +347,7 @@ def test_more_radiation_gives_more_particles(gluon_pairs: HardEvents) -> None:
     assert counts["fsr-up"].mean() - counts["fsr-down"].mean() > 3 * error
 
 
-@pytest.mark.parametrize("settings", [QUICK, (*QUICK, "PartonShowers:model = 2")], ids=["default", "vincia"])
+@pytest.mark.parametrize("settings", [QUICK, (*QUICK, *VARIATIONS["vincia"].settings)], ids=["default", "vincia"])
 def test_most_gluons_split_into_gluons_and_some_into_quarks(gluon_pairs: HardEvents, settings: tuple[str, ...]) -> None:
     gluons = shower(gluon_pairs, settings, 1, "quick").gluons
     assert gluons.counts.tolist() == [2] * 100
@@ -334,6 +357,32 @@ def test_most_gluons_split_into_gluons_and_some_into_quarks(gluon_pairs: HardEve
     assert 0.01 < share[GQQ] + share[GCC] + share[GBB] < 0.3
     assert share[GCC] + share[GBB] > 0
     assert share[G] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("pair", "z", "distance", "flavour"),
+    [
+        ((5, -5), 0.3, 0.5, GBB),
+        ((-4, 4), 0.3, 0.5, GCC),
+        ((5, -5), 0.3, 1.0, G),  # no jet of R = 0.8 holds both
+        ((5, -5), 0.05, 0.5, G),
+        ((21, 21), 0.3, 0.5, GGG),
+        ((21, 21), 0.05, 0.5, GQQ),  # the harder gluon's branching is the first one, then
+        ((21, 21), 0.3, 1.0, GQQ),
+    ],
+)
+def test_flavour_of_a_gluon_is_that_of_its_first_resolved_branching(
+    pair: tuple[int, int], z: float, distance: float, flavour: int
+) -> None:
+    """A gluon of 100 GeV branches to a pair, whose harder particle branches to a resolved pair of light quarks."""
+    harder = 100 * (1 - z)
+    pt = np.array([100, harder, 100 * z, harder / 2, harder / 2])
+    phi = np.array([0, 0, distance, 0.1, -0.1])
+    pdg_id = np.array([21, *pair, 1, -1], np.int32)
+    status = np.array([-23, -51, 51, 51, 51], np.int32)
+    children = np.array([[1, 3, 0, 0, 0], [2, 4, 0, 0, 0]], np.int32)
+    found = _first_branching(0, 0, pdg_id, status, *children, pt * np.cos(phi), pt * np.sin(phi), np.zeros(5))
+    assert found == flavour
 
 
 @pytest.mark.parametrize("process", ["QCD", "Hgg", "Hbb"])

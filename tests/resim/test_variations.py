@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hepfm.errors import InputError
+from hepfm.resim.generator import Beams, EventFeed, make_pythia
 from hepfm.resim.variations import N_DEFAULT, VARIATIONS, Variation, resolve_variations
 
 DEFAULT = (
@@ -65,6 +66,16 @@ def test_renormalisation_factors_shift_the_scale_as_documented() -> None:
     assert factor["fsr-up"] == factor["isr-up"] == 0.5
     assert factor["fsr-down"] == factor["isr-down"] == 2.0
     assert (factor["rs3l-fsr-hi"], factor["rs3l-fsr-lo"]) == (0.707, 1.414)
+
+
+def test_vincia_has_the_tune_that_pythia_ships_for_it() -> None:
+    pythia = make_pythia(VARIATIONS["vincia"].settings, EventFeed(Beams()))
+    book = pythia.settings
+    tune = Path(book.word("xmlPath")).parent / "tunes" / "VinciaDefault.cmnd"
+    values = re.findall(r"^(\w+:\w+)\s*=\s*([\d.]+)\s*$", tune.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(values) > 25
+    for name, value in values:
+        assert (book.parm(name) if book.isParm(name) else book.mode(name)) == float(value), name
 
 
 @pytest.mark.parametrize("name", list(VARIATIONS))

@@ -67,11 +67,13 @@ class LheSummary:
         n_events: number of `<event>` blocks that begin, whatever they hold.
         from_powheg: written by POWHEG-BOX: the first emission is already there.
         is_merged: made for MLM or CKKW merging (MadGraph's `ickkw`).
+        matched_to: the shower that MadGraph5_aMC@NLO subtracted, such as PYTHIA8, in capitals; "" of other events.
     """
 
     n_events: int
     from_powheg: bool
     is_merged: bool
+    matched_to: str
 
 
 def scan(path: Path) -> LheSummary:
@@ -91,7 +93,10 @@ def scan(path: Path) -> LheSummary:
         msg = f"cannot read {path}: {error.strerror or error}. Expected an LHE file, plain or gzipped."
         raise InputError(msg) from error
     text = b"".join(header)
-    return LheSummary(n_events, b"POWHEG" in text, re.search(rb"^\s*[1-9]\s*=\s*ickkw", text, re.MULTILINE) is not None)
+    merged = re.search(rb"^\s*[1-9]\s*=\s*ickkw", text, re.MULTILINE)
+    shower = re.search(rb"^\s*(\w+)\s*=\s*parton_shower", text, re.MULTILINE)  # of the run card at NLO alone
+    matched_to = shower.group(1).decode("ascii", "replace").upper() if shower else ""
+    return LheSummary(n_events, b"POWHEG" in text, merged is not None, matched_to)
 
 
 def write_lhe(path: Path, init: pylhe.LHEInit, events: Iterable[pylhe.LHEEvent]) -> None:

@@ -13,8 +13,23 @@ from hepfm.resim.clustering import JetSelection
 from hepfm.resim.processes import FILES, Process, resolve_processes
 from hepfm.resim.variations import Variation, resolve_variations
 
-_BELOW_SCALUP = ("SpaceShower:pTmaxMatch = 1", "TimeShower:pTmaxMatch = 1")
+# Of Pythia's default shower, and of Vincia.
+_BELOW_SCALUP = ("SpaceShower:pTmaxMatch = 1", "TimeShower:pTmaxMatch = 1", "Vincia:pTmaxMatch = 1")
+# What MC@NLO subtracted is this shower (Pythia 8.3 manual, aMC@NLO matching).
+_SUBTRACTED = (
+    *_BELOW_SCALUP,
+    "SpaceShower:pTmaxFudge = 1",
+    "TimeShower:pTmaxFudge = 1",
+    "SpaceShower:MEcorrections = off",
+    "TimeShower:MEcorrections = off",
+    "TimeShower:globalRecoil = on",
+    "TimeShower:weightGluonToQuark = 1",
+)
 _MERGED = "the file was made for multi-jet merging, which is not applied: samples of different multiplicity overlap."
+_MATCHED = (
+    "aMC@NLO events are showered with a global recoil from SCALUP down and without corrections, as they were made for; "
+    "Vincia is not what was subtracted."
+)
 _FROM_POWHEG = "POWHEG events are showered from SCALUP down, without POWHEG's own veto on harder emissions."
 
 
@@ -89,11 +104,18 @@ def _chunk_events(n_events: int) -> int:
 
 def _lhe_file(path: Path) -> Process:
     summary = scan(path)
-    notes = {_MERGED: summary.is_merged, _FROM_POWHEG: summary.from_powheg}
+    matched = summary.matched_to
+    notes = {
+        _MERGED: summary.is_merged,
+        _FROM_POWHEG: summary.from_powheg,
+        _MATCHED: matched == "PYTHIA8",
+        f"aMC@NLO made these events for {matched}: what Pythia showers is not what was subtracted.": matched
+        not in ("", "PYTHIA8"),
+    }
     return Process(
         _stem(path),
         # The hardest emission of a POWHEG event is its own: the shower must start below it.
-        shower_settings=_BELOW_SCALUP if summary.from_powheg else (),
+        shower_settings=_SUBTRACTED if matched == "PYTHIA8" else _BELOW_SCALUP if summary.from_powheg else (),
         lhe=str(path.resolve()),
         n_available=_some(summary.n_events, path, "Les Houches"),
         sha256=digest_of(path),

@@ -310,12 +310,13 @@ def _first_branching(
         if daughter2[i] == 0 or a == b:  # a recoil leaves one child
             i = a
             continue
-        if pdg_id[a] == -pdg_id[b]:
-            return int(_FLAVOUR_OF_PAIR[abs(pdg_id[a])])
         pt_a, pt_b = np.hypot(px[a], py[a]), np.hypot(px[b], py[b])
         delta_phi = (np.arctan2(py[a], px[a]) - np.arctan2(py[b], px[b]) + np.pi) % (2 * np.pi) - np.pi
         delta_eta = np.arcsinh(pz[a] / pt_a) - np.arcsinh(pz[b] / pt_b)
         z = min(pt_a, pt_b) / (pt_a + pt_b)
-        if z > _RESOLVED_Z and np.hypot(delta_eta, delta_phi) < _RESOLVED_RADIUS:
+        is_resolved = z > _RESOLVED_Z and np.hypot(delta_eta, delta_phi) < _RESOLVED_RADIUS
+        if pdg_id[a] == -pdg_id[b]:
+            return int(_FLAVOUR_OF_PAIR[abs(pdg_id[a])]) if is_resolved else _UNSPLIT
+        if is_resolved:
             return _GLUON_PAIR
         i = a if pt_a > pt_b else b

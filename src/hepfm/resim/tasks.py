@@ -71,16 +71,17 @@ def run_task(campaign: Campaign, folder: str, task: Task, skip: Collection[int] 
 
 def _provenance(campaign: Campaign, chunk: Chunk, view: int) -> dict[str, object]:
     """What a shard says of where it comes from."""
-    variation = campaign.variations[view]
+    variation, process = campaign.variations[view], campaign.processes[chunk.process]
+    is_external = bool(variation.external or variation.hepmc)
     return {
         "frozen_events": campaign.frozen_digest,
         "seed": campaign.seed,
         "variation": variation.name,
-        "settings": list(campaign.settings_of(view)),
+        "settings": [] if is_external else [*process.shower_settings, *campaign.settings_of(view)],
         "freeze": variation.freeze,
         "shares_with": "" if variation.is_independent else variation.base,
         "generator": variation.external or variation.hepmc or "Pythia",
-        "process": campaign.processes[chunk.process].name,
+        "process": process.name,
         "detector": variation.detector or campaign.detector,
         "first_event": int(campaign.event_ids(chunk.process, chunk.start, chunk.start + 1)[0]),
         "n_events": chunk.stop - chunk.start,

@@ -162,8 +162,9 @@ _DEFAULT = (
     # Last because a view takes 6 to 15 times as long as a nominal one.
     Variation(
         "vincia",
-        ("PartonShowers:model = 2",),
-        description="Vincia's antenna shower",
+        # Since Pythia 8.313 the shower does not bring its tune (strings, underlying event, primordial kT) along.
+        ("PartonShowers:model = 2", "Vincia:tune = 0"),
+        description="Vincia's antenna shower, with its own tune",
         citation="arXiv:2003.00702",
     ),
 )
