@@ -6,6 +6,7 @@ from network_samples import KINDS, make, random_jets
 from hepfm.errors import InputError
 from hepfm.models import EdgeConvBackbone, EdgeConvConfig, JetBackbone, JetBackboneConfig
 from hepfm.models.configuration import SIZES, sized
+from hepfm.models.derived import DERIVED
 from hepfm.models.edgeconv import DynamicEdgeConv
 from hepfm.models.neighbours import _whose, _whose_on_cpu, nearest
 from hepfm.models.rs3l import Contrast, make_projection
@@ -64,6 +65,14 @@ def test_equal_constituents_are_no_matter_of_luck():
 
     there.last_hidden_state = there.last_hidden_state[:, order]
     close(here, there)
+
+
+def test_a_significance_is_unknown_where_its_error_is():
+    value, error = torch.tensor([1.0, 0.0, 1.0, torch.nan]), torch.tensor([0.5, 0.0, torch.nan, 0.5])
+    found = DERIVED["d0_significance"][1]({"part_d0val": value, "part_d0err": error}, torch.ones(4, dtype=torch.bool))
+    torch.testing.assert_close(
+        found, torch.tensor([1.4436, 0, torch.nan, torch.nan]), equal_nan=True, atol=1e-4, rtol=0
+    )
 
 
 def test_an_empty_jet_is_zeros_and_harms_no_gradient(backbone):

@@ -235,6 +235,30 @@ def test_classes_are_joined_to_signal_and_background(data, backbone, tmp_path):
     )
 
 
+def test_a_background_that_the_tagger_calls_otherwise_is_what_is_not_signal(tagger, data, tmp_path):
+    table = toys()
+    renamed = np.where(table.columns["jet_label"] == WIDE, WIDE, WIDE + 1).astype(np.int16)  # QCD as Hcc
+    path = write_toys(tmp_path / "a.parquet", replace(table, columns=table.columns | {"jet_label": renamed}))
+    known = evaluate(tagger, hepfm.open(data), Question(signal=("Hbb",), background=("QCD",), split=None))
+    other = evaluate(tagger, hepfm.open(path), Question(signal=("Hbb",), background=("Hcc",), split=None))
+
+    assert known["auc"] > 0.6
+    assert other["auc"] == pytest.approx(known["auc"], abs=1e-9)
+    with pytest.raises(InputError, match="unknown class of the tagger 'Hcc'"):
+        evaluate(tagger, hepfm.open(path), Question(signal=("Hcc",), background=("Hbb",), split=None))
+    with pytest.raises(InputError, match="--signal names all classes of the tagger"):
+        evaluate(tagger, hepfm.open(data), Question(signal=("Hbb", "QCD"), background=("QCD",), split=None))
+
+
+def test_weights_that_differ_are_said_to_be_ignored(tagger, tmp_path):
+    table = toys(60)
+    for values, said in ((np.ones(60), False), (np.arange(60.0), True)):
+        path = write_toys(tmp_path / f"{said}.parquet", replace(table, columns=table.columns | {"weight": values}))
+        found = evaluate(tagger, hepfm.open(path), Question(split=None))
+        assert found["has_weights"] is said
+        assert any("weights are not used" in line for line in report_lines(found)) is said
+
+
 def test_a_class_may_have_a_plus_in_its_name(data, backbone, tmp_path):
     table = toys()
     names = np.array(["Z+jets", "Hbb"])[table.columns["is_wide"].astype(int)]

@@ -19,6 +19,7 @@ from hepfm.errors import CampaignError, InputError
 from hepfm.models import AutoModel, AutoModelForSequenceClassification
 from hepfm.schema import split_of
 from hepfm.table import JetTable
+from hepfm.training.batches import PaddedJets
 from hepfm.training.best import BestWeights
 from hepfm.training.evaluation import Question, evaluate
 from hepfm.training.finetune import TrainingJets, finetune
@@ -258,13 +259,21 @@ def test_jets_that_lack_inputs_are_learned_from_if_that_is_wanted(recipe, kinema
     assert found["auc"] > 0.9
 
 
-def test_what_is_missing_is_unknown_and_not_zero(recipe, kinematics, tmp_path):
+def test_what_was_missing_is_unknown_and_not_zero_even_where_jets_have_it(recipe, kinematics, tmp_path):
     done = finetune(replace(recipe, data=(str(kinematics),), allow_missing=True), tmp_path / "run")
-    table = hepfm.open(kinematics).read_table()
-    zeros = {name: np.zeros(table.n_constituents, np.float32) for name in done.model.config.inputs}
-    filled = JetTable(table.columns, table.offsets, zeros | table.constituents)
-    scores = [Tagger.load(str(tmp_path / "run")).scores(t) for t in (table, filled)]
-    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+    tagger, table = Tagger.load(str(tmp_path / "run")), hepfm.open(kinematics).read_table()
+    filled = {name: np.ones(table.n_constituents, np.float32) for name in tagger.unseen}
+    with_it = JetTable(table.columns, table.offsets, filled | table.constituents)
+    assert set(KINEMATICS).isdisjoint(tagger.unseen) and "part_d0val" in tagger.unseen
+    assert tagger.scores(table).tobytes() == tagger.scores(with_it).tobytes()
+
+    zero = {name: np.zeros(table.n_constituents, np.float32) for name in tagger.inputs} | table.constituents
+    batches = [
+        PaddedJets(JetTable({}, table.offsets, parts), tagger.inputs, allow_missing=True).__getitems__(range(9))
+        for parts in (table.constituents, zero)
+    ]
+    unknown, as_zero = (done.model.eval()(**batch).logits for batch in batches)
+    assert (unknown - as_zero).abs().max() > 1e-3
 
 
 def test_a_tagger_that_knew_an_input_wants_it_again(finished, kinematics):

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from toy_jets import WIDE, toys, write_toys
+from toy_jets import KINEMATICS, WIDE, toys, write_toys
 
 import hepfm
 from hepfm.schema import split_of
@@ -25,6 +27,24 @@ def test_labels_come_from_the_training_split_only(small_campaign):
     chosen = choose([source], Labels(), regression=False, seed=1)
     assert len(chosen) > 20
     assert set(split_of(source.events()[chosen.places])) == {0}
+
+
+def test_jets_without_events_are_in_the_same_split_in_each_of_their_views(tmp_path):
+    """The files hold the views of the same jets in the same order, one after the other or in turns."""
+    both = [toys(60, variation=name) for name in ("nominal", "other")]
+    lacking = [
+        replace(t, columns={**t.columns, "place": np.arange(60)}).only(("variation", "place", *KINEMATICS))
+        for t in both
+    ]
+    joined = JetTable.concatenate(lacking)
+    in_turns = joined.select(np.arange(120).reshape(2, 60).T.ravel())
+    for name, table in (("joined", joined), ("turns", in_turns)):
+        dataset = hepfm.open(write_toys(tmp_path / f"{name}.parquet", table))
+        places = {view: set(Source(dataset, "test", view).column("place")) for view in ("nominal", "other")}
+        assert places["nominal"] == places["other"] != set()
+        trained = Source(dataset, "train").column("place")
+        assert len(trained) > 80
+        assert places["nominal"].isdisjoint(trained)
 
 
 def test_the_labels_of_a_small_sample_are_among_those_of_a_larger_one(tmp_path):

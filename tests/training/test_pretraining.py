@@ -16,7 +16,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from toy_jets import toys, write_toys
+from toy_jets import KINEMATICS, toys, write_toys
 
 import hepfm
 from hepfm.cli import cli
@@ -27,6 +27,7 @@ from hepfm.training import pretraining
 from hepfm.training.pretraining import PretrainingRecipe, prepare, pretrain
 from hepfm.training.recipes import Optimisation, make_recipe, read_recipe
 from hepfm.training.run import _arguments, read_metrics
+from hepfm.training.source import Source
 from hepfm.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -308,6 +309,31 @@ def test_a_part_of_the_jets_is_of_all_files(tmp_path, identity):
     assert np.unique(part.columns["jet_label"], return_counts=True)[1].min() > 15
 
 
+def test_jets_that_lack_inputs_train_beside_jets_that_have_them(campaign, tmp_path):
+    table = toys(100)
+    kinematics = replace(table, constituents={name: table.constituents[name] for name in KINEMATICS})
+    known = {"data.variations": [], "mpm.targets": ["inputs"]}
+    training = prepare(recipe(**known), [campaign, hepfm.open(write_toys(tmp_path / "a.parquet", kinematics))])
+    place = training.model.config.inputs.index("part_d0val")
+    unknown = [training.stream[step]["constituents"][..., place].isnan().all(1) for step in range(12)]
+
+    assert "part_d0val" in training.data["missing_inputs"]
+    assert 0 < torch.cat(unknown).float().mean() < 1
+
+
+@pytest.mark.parametrize("processes", [(), ("Hbb",)])
+def test_jets_without_events_are_split_alike_by_all_that_trains(tmp_path, processes):
+    table = toys(200)
+    columns = {name: table.columns[name] for name in ("variation", "process", "jet_sdmass")}
+    dataset = hepfm.open(write_toys(tmp_path / "a.parquet", replace(table, columns=columns)))
+    jets_of = {"variation": ("nominal",), "process": processes or None}
+    trained = pretraining._read(dataset, ("part_px", "jet_sdmass"), "train", jets_of, 0)
+    tested = Source(dataset, "test", "nominal").column("jet_sdmass")
+
+    assert trained.n_jets > 60
+    assert set(trained.columns["jet_sdmass"]).isdisjoint(tested)
+
+
 def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
     training = prepare(recipe("mpm+rs3l"), [campaign])
     training.model.eval()
@@ -326,6 +352,9 @@ def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
         ({"backbone.inputs": ["part_pt", "part_deta", "part_dphi"], "mpm.targets": ["type"]}, "have no particle types"),
         ({"mpm.share": 1.5}, "must lie between 0 and 1, got 1.5"),
         ({"objective": "both"}, "unknown objective 'both'"),
+        ({"backbone.derived": ["delta_r"]}, "goes with backbone.inputs: give both"),
+        ({"backbone.checkpoint": "hepfm/mpm-tiny", "backbone.dropout": 0.1}, "dropout goes with new weights"),
+        ({"objective": "rs3l", "mpm.tokenizer": "nowhere"}, "a tokenizer is given, but no codes are to be found"),
         ({"optimisation.rate": 1}, "unknown key in optimisation 'rate'"),
     ],
 )

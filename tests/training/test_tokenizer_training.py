@@ -176,3 +176,11 @@ def test_jets_without_an_input_and_wrong_names_are_one_clear_line(campaign, trai
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(InputError, match="lacks 'context'"):
         run("tokenizer", "compare", tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("quantiser", ["ema", "cosine", "residual"])  # a grid does not move
+def test_codes_that_would_follow_one_process_of_several_are_refused(campaign, monkeypatch, quantiser):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=f"quantiser '{quantiser}' would follow the jets of one process only"):
+        prepare(recipe(quantiser=quantiser, n_codes=64, stages=1 + (quantiser == "residual")), hepfm.open(campaign))
+    prepare(recipe(quantiser="fsq", n_codes=64, latent=2, levels=(8, 8)), hepfm.open(campaign))

@@ -268,8 +268,9 @@ def _merit(run: _Run, folder: Path) -> str:
         return _last_validation(folder) + there * f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n"
     trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
+    alike = "; their weights are not used" if found.get("has_weights") else ""
     data = f"{run.shown(found['data']['name'])} (split: {found['split']})"
-    parts = [f"On {found['n_jets']:,} jets of {data}{n_out}{trained}.\n"]
+    parts = [f"On {found['n_jets']:,} jets of {data}{n_out}{trained}{alike}.\n"]
     rows = [
         ("accuracy", _with_error(found.get("accuracy"))),
         ("area under the ROC curve, mean", _plain(found.get("auc"))),

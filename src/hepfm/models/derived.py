@@ -22,8 +22,8 @@ def _log_fraction(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _significance(value: Tensor, error: Tensor) -> Tensor:
-    """Linear up to one standard deviation, then logarithmic; 0 without a track."""
-    return torch.where(error > 0, torch.asinh(value / error.clamp(min=1e-6)), value * 0)
+    """Linear up to one standard deviation, then logarithmic; 0 without a track, NaN where either is unknown."""
+    return torch.where(error > 0, torch.asinh(value / error.clamp(min=1e-6)), (value + error) * 0)
 
 
 _Derive = Callable[[Inputs, Tensor], Tensor]

@@ -62,13 +62,17 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Jets of one variation: `scores` of shape (N, C), `truth` (class or number), and what identifies them, (N,)."""
+    """Jets of one variation: `scores` of shape (N, C), `truth` (class or number), and what identifies them, (N,).
+
+    Event weights are not used; `n_weights` says how many different ones there are, at most two.
+    """
 
     scores: NDArray[np.float32]
     truth: NDArray[Any]
     events: NDArray[np.int64]
     jets: NDArray[np.int64]
     n_unknown: int
+    n_weights: int = 1
 
 
 def evaluate(
@@ -120,6 +124,7 @@ def evaluate(
         "classes": list(truth_names),
         "n_jets": len(nominal.truth),
         "n_left_out": nominal.n_unknown,
+        "has_weights": any(some.n_weights > 1 for some in scored.values()),
         "variation": next(iter(scored)),
     }
     found |= _residuals(nominal) if tagger.is_regression else _merit(tagger, nominal, truth, question)
@@ -182,14 +187,28 @@ def _true_classes(tagger: Tagger, dataset: Dataset, question: Question) -> _Trut
         _check_mixed_samples(dataset, question.label)
     if tagger.is_regression or not question.signal:
         return {name: (name,) for name in tagger.classes}
-    if len(tagger.classes) != 2 and (unknown := set(question.signal + question.background) - set(tagger.classes)):
-        raise InputError(unknown_name("class of the tagger", min(unknown), tagger.classes))
+    if tagger.classes != MIXED:
+        _check_known(tagger, question)
     present = class_names(dataset, question.label, Source(dataset, None).column(question.label))
     background = question.background or background_of([n for n in present if n not in question.signal])
     for name in (*question.signal, *background):
         if name not in present:
             raise InputError(f"{dataset.name}: " + unknown_name("class", name, present))
     return {"+".join(background): background, "+".join(question.signal): question.signal}
+
+
+def _check_known(tagger: Tagger, question: Question) -> None:
+    """Check that a tagger knows what is asked of it; of two classes one may call the background otherwise.
+
+    Raises:
+        InputError: a class is unknown to it, or none is left for the background.
+    """
+    asked = question.signal + (question.background if len(tagger.classes) > 2 else ())
+    if unknown := set(asked) - set(tagger.classes):
+        raise InputError(unknown_name("class of the tagger", min(unknown), tagger.classes))
+    if set(tagger.classes) <= set(question.signal):
+        msg = f"--signal names all classes of the tagger, {', '.join(tagger.classes)}: leave one for the background."
+        raise InputError(msg)
 
 
 def _check_mixed_samples(dataset: Dataset, label: str) -> None:
@@ -217,9 +236,11 @@ def _score(
     share = 1.0
     if question.n_jets:
         share = min(1.0, question.n_jets / max(1, len(source.events())))
-    identity = [name for name in ("event_id", "jet_index") if name in dataset.columns]
+    further = [name for name in ("event_id", "jet_index", "weight") if name in dataset.columns]
+    weights: set[float] = set()
     scores, labels, events, jets, done = [], [], [], [], 0
-    for table, found in tagger.score_source(source, (question.label, *identity), share):
+    for table, found in tagger.score_source(source, (question.label, *further), share):
+        weights.update(np.unique(table.columns.get("weight", 1.0))[:2].tolist())
         scores.append(found)
         labels.append(table.columns[question.label])
         # Jets that nothing identifies are no views of each other.
@@ -247,6 +268,7 @@ def _score(
         np.concatenate(events)[known],
         np.concatenate(jets)[known],
         int((~known).sum()),
+        min(2, len(weights)),
     )
 
 
@@ -313,12 +335,15 @@ def _contests(
     """
     names = tuple(classes)
     background = _background(names, question)
-    if question.signal and not set(question.signal) <= set(tagger.classes):
-        # A tagger of two mixed samples: more of the signal is in the second.
+    if question.signal and tagger.classes == MIXED:
+        # More of the signal is in the second sample.
         score = scored.scores[:, 1].astype(np.float64)
         yield names[1], score, scored.truth == 1, np.ones(len(scored.truth), bool)
         return
-    rest = _summed(tagger, scored, classes[names[0]] if question.signal else background)
+    against = classes[names[0]] if question.signal else background
+    if question.signal and len(tagger.classes) == 2:  # whatever the background is called
+        against = [name for name in tagger.classes if name not in question.signal]
+    rest = _summed(tagger, scored, against)
     is_background = np.isin(scored.truth, [names.index(name) for name in background])
     for number, name in enumerate(names):
         if name not in background:

@@ -1,7 +1,7 @@
 """Pre-train a backbone: masked particle modelling, RS3L, or both, from a recipe and a dataset."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,6 @@ from hepfm.models.configuration import TRACKS, TYPE_FLAGS, EdgeConvConfig, sized
 from hepfm.models.edgeconv import EdgeConvBackbone
 from hepfm.models.mpm import MaskedJetModel, MaskedModelling, Target
 from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel
-from hepfm.schema import SPLITS, split_of
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
 from hepfm.training.jet_targets import COLUMNS, Scale, jet_targets
@@ -31,6 +30,7 @@ from hepfm.training.probe import Probe
 from hepfm.training.recipes import Optimisation
 from hepfm.training.run import Report, Training, rank_and_size, train
 from hepfm.training.scoring import missing_inputs
+from hepfm.training.source import Source
 from hepfm.training.stream import Make, Stream
 from hepfm.training.views import PairBatches, ViewPairs, alignment, first_lengths, masked_pairs, rows_of_views
 
@@ -69,6 +69,15 @@ class BackboneRecipe:
     n_registers: int = 0
     pooling: Literal["mean", "sum", "registers"] = "mean"
     k: int = 24
+
+    def __post_init__(self) -> None:
+        """Refuse what would be ignored."""
+        if self.derived and not self.inputs:
+            msg = "backbone.derived goes with backbone.inputs: give both, or neither for the usual ones."
+            raise InputError(msg)
+        if self.checkpoint and self.dropout:
+            msg = "backbone.dropout goes with new weights: leave it out, or backbone.checkpoint."
+            raise InputError(msg)
 
     def make(self) -> Backbone:
         """The backbone as it is before the training.
@@ -228,6 +237,9 @@ class _Codes:
         self.tokenizer: Any = None
         self.n_codes, self.digest = 0, ""
         if "mpm" not in recipe.objective or "codes" not in recipe.mpm.targets:
+            if recipe.mpm.tokenizer:
+                msg = "a tokenizer is given, but no codes are to be found: leave it out, or add 'codes' to mpm.targets."
+                raise InputError(msg)
             return
         from hepfm.tokenizers import ParticleTokenizer
 
@@ -285,12 +297,12 @@ class _Jets:
         n_jets = data.n_jets if split == "train" else data.n_validation
         whole = "mpm" in recipe.objective and "jet" in recipe.mpm.targets
         columns = tuple(dict.fromkeys((*columns_for(inputs), *codes.columns, *(COLUMNS if whole else ()))))
-        table = JetTable.concatenate(
-            [
-                _read(dataset, columns, split, jets_of, n_jets, identity=number if in_pairs else None)
-                for number, (dataset, jets_of) in enumerate(zip(datasets, _jets_of(datasets, data), strict=True))
-            ]
-        )
+        tables = [
+            _read(dataset, columns, split, jets_of, n_jets, identity=number if in_pairs else None)
+            for number, (dataset, jets_of) in enumerate(zip(datasets, _jets_of(datasets, data), strict=True))
+        ]
+        known = dict.fromkeys(name for table in tables for name in table.constituents)
+        table = JetTable.concatenate([_with_unknown(table, known) for table in tables])
         further = codes.of(table)
         self.scale = scale
         if whole:
@@ -320,6 +332,12 @@ class _Jets:
         if in_pairs:
             pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)
             self.make, self.lengths = masked_pairs(pairs, masked), first_lengths(pairs, self.lengths)
+
+
+def _with_unknown(table: JetTable, names: Iterable[str]) -> JetTable:
+    """Add columns of constituents that only jets of other datasets have: here they are unknown."""
+    unknown = np.full(table.n_constituents, np.nan, np.float32)
+    return replace(table, constituents=dict.fromkeys(names, unknown) | table.constituents)
 
 
 def _check_targets(dataset: Dataset, targets: Sequence[Target]) -> None:
@@ -367,8 +385,13 @@ def _read(
         of_split: Selection = {**jets_of, "split": split}
         table = dataset.read_table(wanted, **of_split)
     else:
-        table = dataset.read_table(wanted, **jets_of)
-        table = table.select(split_of(np.arange(table.n_jets)) == SPLITS.index(split))
+        next(dataset.tables(1, wanted, **jets_of), None)  # says which names are unknown
+        asked = {"variation": jets_of.get("variation"), "process": jets_of.get("process")}
+        asked = {name: chosen for name, chosen in asked.items() if chosen and name in dataset.columns}
+        table = Source(dataset, split).read([*wanted, *asked])
+        for name, chosen in asked.items():
+            table = table.select(np.isin(table.columns[name], np.array(chosen)))
+        table = table.only(wanted)
     # A single constituent has nothing to be found out from.
     table = table.select(table.counts > 1)
     if not table.n_jets:

@@ -80,6 +80,12 @@ class Tagger:
         return tuple(inputs_of(self.model))
 
     @property
+    def unseen(self) -> tuple[str, ...]:
+        """Inputs that it takes for unknown whatever jets have, for those that it was fine-tuned on lacked them."""
+        lacking = _list(_how(self.model), "missing_inputs")
+        return tuple(name for name in self.inputs if name in lacking)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of its scores; the name of the predicted number for a regression."""
         names: dict[int, str] = dict(self.model.config.id2label)  # type: ignore[arg-type]
@@ -108,12 +114,14 @@ class Tagger:
         found = np.empty((table.n_jets, len(self.classes)), np.float32)
         # Jets of similar length together: little padding.
         order = np.argsort(jets.lengths, kind="stable")
+        unseen = [self.inputs.index(name) for name in self.unseen]
         self.model.eval()
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             for start in range(0, len(order), _BATCH):
                 rows = order[start : start + _BATCH]
                 batch = {name: values.to(device) for name, values in jets.__getitems__(rows.tolist()).items()}
+                batch["constituents"][..., unseen] = torch.nan
                 logits = self.model(**batch).logits.float()
                 found[rows] = (logits if self.is_regression else logits.softmax(-1)).cpu().numpy()
         if n_lost := int((~np.isfinite(found).all(axis=1)).sum()):

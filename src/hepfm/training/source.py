@@ -1,5 +1,6 @@
 """The jets of one split of a dataset, whatever it knows of events."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from glob import glob
@@ -19,6 +20,7 @@ _PIECE = 16384
 # Names in an error.
 _MOST_SHOWN = 12
 _NOMINAL = "nominal"
+_VARIATION = "variation"
 
 
 def open_source(name: str, columns: str | None = None) -> Dataset:
@@ -55,7 +57,8 @@ class Source:
     """The jets of a dataset that are in one split, in the order of the files.
 
     Splits go by the event's number, or by what the files say of themselves. Where there is neither, they go by a hash
-    of the jet's place in the dataset, which stays the same as long as the data do.
+    of the jet's place among those of its variation, which stays the same as long as the data do: views that come in the
+    same order are in the same split.
     """
 
     def __init__(self, dataset: Dataset, split: str | None, variation: str | None = None) -> None:
@@ -81,11 +84,16 @@ class Source:
         if self.split is None or self.dataset.knows_events:
             yield from self.dataset.tables(size, names, variation=self.variation, split=self.split)
             return
-        first = 0
-        for table in self.dataset.tables(size, names, variation=self.variation):
-            places = np.arange(first, first + table.n_jets)
-            first += table.n_jets
-            yield table.select(split_of(places) == SPLITS.index(self.split))
+        views = [_VARIATION] * (_VARIATION in self.dataset.columns)
+        seen: Counter[str] = Counter()
+        for table in self.dataset.tables(size, tuple(dict.fromkeys((*names, *views))), variation=self.variation):
+            places = np.empty(table.n_jets, np.int64)
+            names_of_views = table.columns[_VARIATION] if views else np.full(table.n_jets, "")
+            for name in np.unique(names_of_views):
+                rows = np.flatnonzero(names_of_views == name)
+                places[rows] = seen[name] + np.arange(len(rows))
+                seen[name] += len(rows)
+            yield table.select(split_of(places) == SPLITS.index(self.split)).only(names)
 
     def read(self, names: Sequence[str], places: NDArray[np.int64] | None = None) -> JetTable:
         """Read jets into memory.

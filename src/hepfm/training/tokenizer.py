@@ -33,6 +33,8 @@ TOKEN = "part_token"
 # Jets that the start of the codes looks at, and what unused codes are found by: enough for 16,384 of them.
 _N_START = 20_000
 _TABLE_JETS = 8192
+# Quantisers whose codes are the same in all processes that train together.
+_ALIKE = ("fsq",)
 _ENCODER = ("network.encoder.", "network.read.", "network.to_latent.", "network.straight_in.")
 
 
@@ -112,6 +114,12 @@ def prepare(recipe: TokenizerRecipe, dataset: Dataset) -> Training:
             msg = f"{dataset.name}: no jets in the {split} split, of {len(dataset):,} in all. Give more."
             raise InputError(msg)
     how = recipe.optimisation
+    if rank_and_size()[1] > 1 and recipe.tokenizer.quantiser not in _ALIKE and recipe.tokenizer.context != "none":
+        msg = (
+            f"codes of quantiser {recipe.tokenizer.quantiser!r} would follow the jets of one process only. Train it "
+            'without torchrun, or take quantiser = "fsq".'
+        )
+        raise InputError(msg)
     torch.manual_seed(how.seed)
     tokenizer = ParticleTokenizer(TokenizerConfig(recipe.tokenizer))
     tokenizer.start(_some_jets(tables[0], _N_START), how.seed)

@@ -20,6 +20,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         lines.append("jets that trained the tagger are among them: it looks better than it is")
     if found["n_left_out"]:
         lines.append(f"left out: {found['n_left_out']:,} jets of no class of the tagger")
+    if found["has_weights"]:
+        lines.append("event weights are not used: every jet counts the same")
     for name, by_efficiency in found.get("rejection", {}).items():
         area = found["auc_against_background"][name]
         values = ", ".join(f"{_number(r)} at {e}" for e, r in by_efficiency.items())
