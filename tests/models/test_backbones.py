@@ -200,9 +200,12 @@ def test_bf16_gives_nearly_the_same_as_full_precision(backbone):
     constituents, mask = random_jets(backbone.config, COUNTS)
     full = backbone(constituents, mask).pooler_output
     with torch.autocast("cpu", torch.bfloat16):
-        half = backbone(constituents, mask).pooler_output
+        products = backbone(constituents, mask).pooler_output
+    weights = backbone.to(torch.bfloat16)(constituents, mask).pooler_output
 
-    assert (half - full).abs().max() < 0.05 * full.abs().max()
+    assert weights.dtype == torch.bfloat16
+    for half in (products, weights.float()):
+        assert (half - full).abs().max() < 0.05 * full.abs().max()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ class JetBackbone(StrictModel):
     def embed(self, constituents: Tensor, mask: Tensor) -> Tensor:
         """A vector for each constituent by itself, shape (B, N, D); arguments as of `forward`."""
         features, unknown = self.features(constituents, mask)
-        embedded: Tensor = self.embedding(torch.cat([features, unknown.to(features.dtype)], -1))
+        known = torch.cat([features, unknown.to(features.dtype)], -1)
+        embedded: Tensor = self.embedding(known.to(self.dtype))  # a network may be loaded in bf16
         return embedded
 
     def encode(self, embedded: Tensor, mask: Tensor) -> BaseModelOutputWithPooling:

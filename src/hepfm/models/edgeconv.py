@@ -48,7 +48,7 @@ class EdgeConvBackbone(StrictModel):
             InputError: other than F inputs, or unknown momenta.
         """
         features, unknown = self.features(constituents, mask)
-        nodes = self.embedding(torch.where(unknown, self.unknown, features))
+        nodes = self.embedding(torch.where(unknown, self.unknown, features.to(self.dtype)))
         for block in self.blocks:
             nodes = self.dropout(block(nodes, mask))
         nodes = nodes * mask.unsqueeze(-1)
