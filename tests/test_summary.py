@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hepfm.manifest import ShardRecord
-from hepfm.summary import summarise
+from hepfm.summary import summarise, summarise_campaign
 
 
 def shard(variation: str, chunk: int, missing: list[int], crashed: list[int], **changes: Any) -> ShardRecord:
@@ -64,7 +64,38 @@ def test_a_block_of_a_cross_section_is_as_heavy_as_it_has_events() -> None:
     assert process["cross_section_error"] == pytest.approx((0.09**2 + 0.3**2) ** 0.5)
 
 
+def test_the_events_that_an_estimate_covers_are_its_weight_whatever_the_chunk() -> None:
+    # The first chunk has one and a half blocks of 1,000 events, the second the other half and a small last one.
+    first = shard("a", 0, [], [], n_events=1500, cross_sections={"b0": [1.0, 0.1, 1000], "b1": [2.0, 0.1, 500]})
+    last = shard("a", 1, [], [], n_events=502, cross_sections={"b1": [2.0, 0.1, 500], "b2": [9.0, 1.0, 2]})
+    process = summarise([first, last], ["a"])["processes"]["QCD"]
+    assert process["cross_section"] == pytest.approx((1000 * 1.0 + 1000 * 2.0 + 2 * 9.0) / 2002)
+    assert process["cross_section_error"] == pytest.approx(((2 * 100.0**2 + 2.0**2) ** 0.5) / 2002)
+
+
+def test_records_that_do_not_say_what_an_estimate_covers_count_for_an_equal_share_of_their_chunk() -> None:
+    older = shard("a", 0, [], [], n_events=1000, cross_sections={"b0": [1.0, 0.1], "b1": [2.0, 0.1]})
+    newer = shard("a", 1, [], [], n_events=500, cross_sections={"b2": [4.0, 0.1, 500]})
+    process = summarise([older, newer], ["a"])["processes"]["QCD"]
+    assert process["cross_section"] == pytest.approx((500 * 1.0 + 500 * 2.0 + 500 * 4.0) / 1500)
+
+
 def test_of_a_running_estimate_the_last_chunk_counts_whichever_was_finished_last() -> None:
     first, last = (shard("a", chunk, [], [], cross_sections={"QCD": [10.0 + chunk, 1.0]}) for chunk in (0, 1))
     for records in ([first, last], [last, first]):
         assert summarise(records, ["a"])["processes"]["QCD"]["cross_section"] == 11.0
+
+
+def test_an_unfinished_campaign_says_how_much_of_it_there_is_and_which_views_there_are_not() -> None:
+    header = {"variations": ["a", "b"], "n_shards": 4}
+    summary = summarise_campaign([shard("a", 0, [], [])], header)
+    assert (summary["n_shards"], summary["n_shards_planned"]) == (1, 4)
+    assert list(summary["variations"]) == ["a", "b"]
+    assert summary["variations"]["a"]["n_events"] == 100
+    assert summary["variations"]["b"].keys() == summary["variations"]["a"].keys()
+    assert not any(summary["variations"]["b"].values())
+
+
+def test_a_campaign_whose_header_is_gone_is_as_large_as_what_there_is_of_it() -> None:
+    summary = summarise_campaign([shard("a", 0, [], [])], {})
+    assert summary["n_shards_planned"] == 1

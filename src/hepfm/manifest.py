@@ -37,8 +37,9 @@ class ShardRecord:
     `path` is relative to the campaign folder. `n_missing` counts views that were not made: `missing` has the event
     ids of those that the generator could not make, `crashed` of events that killed it and were skipped. `n_retried`
     counts its further attempts, `n_without_jet` the views without a jet that passed. `cross_sections` are independent
-    estimates of the process' cross-section with their errors, in pb, by name: shards of the same frozen events share
-    them. `seconds` is the time spent in each stage.
+    estimates of the process' cross-section by name: value and error in pb, and how many of the shard's events it covers
+    (not in records of older versions). Shards of the same frozen events share them. `seconds` is the time spent in
+    each stage.
     """
 
     path: str

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hepfm.manifest import ShardRecord
@@ -50,11 +50,14 @@ def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str,
     for _, record in sorted(chunks.items()):
         processes[record.process]["n_events"] += record.n_events
         estimates[record.process] |= record.cross_sections
-        for name in record.cross_sections:
-            weights[record.process][name] += record.n_events / len(record.cross_sections)
+        for name, (_, _, *covered) in record.cross_sections.items():
+            # Older records do not say how many events an estimate covers.
+            weights[record.process][name] += covered[0] if covered else record.n_events / len(record.cross_sections)
     for process, found in estimates.items():
         shares = [weights[process][name] / sum(weights[process].values()) for name in found]
-        parts = [(share * value, share * error) for share, (value, error) in zip(shares, found.values(), strict=True)]
+        parts = [
+            (share * value, share * error) for share, (value, error, *_) in zip(shares, found.values(), strict=True)
+        ]
         processes[process]["cross_section"] = math.fsum(value for value, _ in parts)
         processes[process]["cross_section_error"] = math.hypot(*(error for _, error in parts))
     for variation in variations.values():
@@ -68,6 +71,24 @@ def summarise(records: Sequence[ShardRecord], order: Sequence[str]) -> dict[str,
         "core_seconds": total,
         "time_shares": {name: seconds / total for name, seconds in stages.items()} if total else {},
     }
+
+
+def summarise_campaign(records: Sequence[ShardRecord], header: Mapping[str, object]) -> dict[str, Any]:
+    """Sum up a campaign that may not be finished.
+
+    Args:
+        records: of finished shards.
+        header: what `manifest.read_header` gives.
+
+    Returns:
+        As `summarise`, with the variations of which there is no shard yet, and `n_shards_planned`.
+    """
+    variations, n_shards = header.get("variations"), header.get("n_shards")
+    order = variations if isinstance(variations, list) else []
+    summary = summarise(records, order)
+    nothing = dict.fromkeys((*_COUNTS, "ms_a_view"), 0)
+    summary["variations"] = dict.fromkeys(order, nothing) | summary["variations"]
+    return summary | {"n_shards_planned": n_shards if isinstance(n_shards, int) else len(records)}
 
 
 def _whole(values: dict[str, float]) -> dict[str, float]:

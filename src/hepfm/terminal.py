@@ -129,7 +129,7 @@ def watch(folder: str) -> None:
                 time.sleep(_WATCH_SECONDS)
 
 
-def plan(campaign: "Campaign", folder: str, estimates: "Sequence[Estimate]", workers: int | None) -> dict[str, Any]:
+def plan(campaign: "Campaign", folder: str, price: "Estimate", workers: int | None) -> dict[str, Any]:
     """What `--dry-run` answers: the size of a campaign, and its time on some workers."""
     from hepfm.resim.executors import n_cores
 
@@ -140,10 +140,10 @@ def plan(campaign: "Campaign", folder: str, estimates: "Sequence[Estimate]", wor
         "n_events": campaign.n_events,
         "n_shards": campaign.n_shards,
         "workers": workers,
-        # Workers start at the same time, and each starts every variation.
-        "seconds": sum(e.seconds for e in estimates) / workers + sum(e.start_seconds for e in estimates),
-        "bytes": sum(e.n_bytes for e in estimates),
-        "variations": [asdict(e) for e in estimates],
+        "seconds": price.seconds_on(workers),
+        "bytes": price.n_bytes,
+        "frozen_bytes": price.frozen_bytes,
+        "variations": [asdict(cost) for cost in price.variations],
     }
 
 
@@ -161,13 +161,15 @@ def print_plan(plan: dict[str, Any], campaign: "Campaign") -> None:
         )
         for e in plan["variations"]
     ]
+    if plan["frozen_bytes"]:
+        rows.append(("frozen events", "", "", "", size(plan["frozen_bytes"])))
     print_table(("variation", "ms/view", "jets/view", "core time", "disk"), rows)
     time, space = duration(plan["seconds"]), size(plan["bytes"])
     print(f"{plan['n_shards']:,} shards on {plan['workers']} workers: about {time}, {space}.")
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """Print what is in a campaign, as `summarise` sums it up, for people."""
+    """Print what is in a campaign, as `summarise` or `summarise_campaign` sums it up, for people."""
     variations = [
         (
             name,
@@ -200,6 +202,9 @@ def print_summary(summary: dict[str, Any]) -> None:
         f"{summary['folder']}: {summary['n_shards']:,} shards, {size(summary['n_bytes'])}, "
         f"{duration(summary['core_seconds'])} of core time" + (f" ({stages})" if stages else "")
     )
+    n_shards, n_planned = summary["n_shards"], summary.get("n_shards_planned", summary["n_shards"])
+    if n_shards < n_planned:
+        print(f"unfinished: {n_shards:,} of {n_planned:,} shards are done")
 
 
 def print_catalogue(entries: Sequence[dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """Damage of every kind is found in a campaign."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -253,6 +254,19 @@ def test_frozen_events_that_are_gone_or_damaged_are_found(folder: Path) -> None:
     found = problems(folder)
     assert any("QCD-000000.lhe.gz" in problem for problem in found)
     assert any("Hbb-000000.lhe.gz" in problem for problem in found)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.999], ids=["empty", "half", "last line"])
+def test_frozen_events_that_end_too_early_are_found_and_made_again(folder: Path, share: float) -> None:
+    # What unpacks without an error says nothing of how much there was.
+    path = "hard/QCD-000000.lhe.gz"
+    whole = (folder / path).read_bytes()
+    text = gzip.decompress(whole)
+    (folder / path).write_bytes(gzip.compress(text[: int(share * len(text))]) if share else b"")
+    assert problems(folder) == [f"{path}: the frozen events cannot be read (empty or cut off)"]
+    assert repair(folder)[1] == [path]
+    assert (folder / path).read_bytes() == whole
+    assert problems(folder) == []
 
 
 def test_folder_that_is_no_campaign_is_one_clear_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ from hepfm.errors import CampaignError, HepfmError, InputError
 from hepfm.formats.hdf5 import read_attributes, read_shard
 from hepfm.manifest import ShardRecord
 from hepfm.resim import Campaign, plan, run
+from hepfm.resim.campaign import Task
 from hepfm.resim.check import check_campaign
 from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.resim.frozen import hard_events
@@ -33,6 +34,7 @@ from hepfm.resim.repair import repair
 from hepfm.resim.run import Progress
 from hepfm.resim.views import simulate_views
 from hepfm.schema import COLUMNS, JET_CLASSES
+from hepfm.summary import summarise
 from hepfm.table import JetTable
 
 
@@ -101,9 +103,29 @@ def test_finished_campaign_has_every_shard_recorded_as_it_is(small_campaign: tup
         with_jet = len(np.unique(table.columns["event_id"]))
         assert with_jet + record.n_without_jet + record.n_missing == record.n_events
         assert record.n_missing == len(record.missing)
-        value, error = record.cross_sections[f"{record.process}-000000"]
+        value, error, n_events = record.cross_sections[f"{record.process}-000000"]
         assert 0 < error < value
+        assert n_events == record.n_events
         assert {"start", "shower", "detector", "jets", "labels", "write", "freeze"} <= record.seconds.keys()
+
+
+def test_records_say_how_many_of_their_events_each_cross_section_covers(tmp_path: Path, quick_variations: str) -> None:
+    campaign = plan(1002, quick_variations, "QCD", chunk_events=700, detector="none")
+    records = run_here(replace(campaign, variations=campaign.variations[:1]), tmp_path / "c")
+    sections = [read_block(tmp_path / "c" / campaign.block_path(0, block)).cross_section for block in (0, 1)]
+    [(large, _), (small, _)] = [(s.value, s.error) for s in sections]
+    covered = [{name: n for name, (_, _, n) in r.cross_sections.items()} for r in sorted(records, key=lambda r: r.path)]
+    assert covered == [{"QCD-000000": 700}, {"QCD-000000": 300, "QCD-000001": 2}]
+    found = summarise(records, ["quick"])["processes"]["QCD"]
+    assert found["cross_section"] == pytest.approx((1000 * large + 2 * small) / 1002)
+
+
+def test_a_files_cross_section_covers_all_events_of_a_chunk(
+    shared: Path, tmp_path: Path, quick_variations: str
+) -> None:
+    campaign = plan(10, quick_variations, lhe=[shared / "data" / "pythia6_ttbar.lhe"], chunk_events=6, detector="none")
+    records = run_here(campaign, tmp_path / "c")
+    assert {(r.n_events, r.cross_sections["pythia6_ttbar"][2]) for r in records} == {(6, 6), (4, 4)}
 
 
 def test_folder_holds_what_the_design_says_and_no_temporary_file(small_campaign: tuple[Campaign, Path]) -> None:
@@ -258,6 +280,51 @@ def test_any_executor_will_do(small_campaign: tuple[Campaign, Path], tmp_path: P
         run(campaign, tmp_path / "thread", executor, workers=1)
         assert executor.submit(int).result() == 0, "an executor of one's own stays open"
     assert digests(tmp_path / "thread") == digests(folder)
+
+
+def test_workers_in_another_directory_find_a_relative_folder(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, folder = small_campaign
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=os.chdir, initargs=(tmp_path / "elsewhere",)) as executor:
+        run(campaign, "jets", executor, workers=1)
+    assert digests(tmp_path / "jets") == digests(folder)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+class Elsewhere(ThreadPoolExecutor):
+    """A machine on which the folder's name means another folder, as one of its own disk does."""
+
+    def __init__(self, disk: Path) -> None:
+        super().__init__(1)
+        self.disk = disk
+
+    def submit(self, work: Callable, campaign: Campaign, _: str, task: Task) -> Future:  # type: ignore[override]
+        return super().submit(work, campaign, str(self.disk), task)
+
+
+def test_workers_that_write_to_a_folder_of_their_own_are_found_out_before_a_record_is_kept(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, _ = small_campaign
+    with (
+        Elsewhere(tmp_path / "disk") as executor,
+        pytest.raises(CampaignError, match=rf"the workers do not see this folder: .*{tmp_path / 'ours'}") as raised,
+    ):
+        run(campaign, tmp_path / "ours", executor, workers=1)
+    assert "\n" not in str(raised.value)
+    assert manifest.read(tmp_path / "ours") == []
+
+
+def test_processes_that_have_a_memory_each_are_found_out_too(small_campaign: tuple[Campaign, Path]) -> None:
+    campaign = replace(small_campaign[0], n_events=2)
+    url = "memory://resim-jets-of-each"
+    with pytest.raises(CampaignError, match=f"the workers do not see this folder: .*{url}"):
+        run(campaign, url, workers=1)
+    assert manifest.read(url) == []
 
 
 def test_threads_take_turns_with_the_generator(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:

@@ -20,14 +20,13 @@ def info(folder: str, watch: bool, as_json: bool) -> None:
     """Say what is in a campaign folder: events, views, jets, cross-sections, time and size."""
     from hepfm import manifest, terminal
     from hepfm.atomic import location
-    from hepfm.summary import summarise
+    from hepfm.summary import summarise_campaign
 
     if watch:
         terminal.watch(folder)
     place = location(folder)
     records, header = manifest.read(place), manifest.read_header(place)
-    order = header.get("variations")
-    summary = {"folder": folder, **summarise(records, order if isinstance(order, list) else []), "campaign": header}
+    summary = {"folder": folder, **summarise_campaign(records, header), "campaign": header}
     click.echo(json.dumps(summary)) if as_json else terminal.print_summary(summary)
 
 

@@ -23,7 +23,7 @@ def tokenizer() -> None:
         "hepfm-data tokenizer train recipes/vqvae-512.toml --data resim-jets --out runs/vqvae-512",
         "hepfm-data tokenizer train --data resim-jets --codes 1024 --steps 20000",
         "hepfm-data tokenizer train recipes/kmeans-512.toml --data jetclass.root",
-        "torchrun --nproc-per-node 2 -m hepfm.cli tokenizer train recipes/vqvae-512.toml --data resim-jets",
+        "torchrun --nproc-per-node 2 -m hepfm.cli tokenizer train recipes/vqvae-8192.toml --data resim-jets",
     )
 )
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))

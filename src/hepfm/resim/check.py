@@ -21,6 +21,7 @@ from hepfm.table import JetTable
 # Constituents are float32: sums of a hundred of them agree to some 1e-6.
 _SUM_TOLERANCE = 1e-4
 _READ_BYTES = 2**20
+_END_OF_EVENTS = b"</LesHouchesEvents>\n"
 _SHARED = ("jet_label", "truth_pt", "truth_eta", "truth_phi", "truth_pdg_id", "weight")
 
 
@@ -83,12 +84,17 @@ def check_campaign(folder: Path | str) -> Findings:
 
 
 def _check_blocks(folder: Path, campaign: Campaign, chunks: Iterable[Chunk], findings: Findings) -> None:
-    """Find frozen events of some chunks that are gone or damaged, by the checksum of their gzip file."""
+    """Find frozen events of some chunks that are gone or damaged, by their gzip file's checksum and their last line."""
     for path in sorted({path for chunk in chunks for path in campaign.blocks_of(chunk)}):
         try:
             with open_file(folder / path) as packed, gzip.open(packed) as file:
-                while file.read(_READ_BYTES):
-                    pass
+                end = b""
+                while read := file.read(_READ_BYTES):
+                    end = (end + read)[-len(_END_OF_EVENTS) :]
+            if end != _END_OF_EVENTS:
+                # gzip takes an empty file for empty contents.
+                msg = "empty or cut off"
+                raise EOFError(msg)
         except (OSError, EOFError, zlib.error) as error:
             findings.damaged_blocks.append(path)
             reason = getattr(error, "strerror", None) or error

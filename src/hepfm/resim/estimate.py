@@ -15,7 +15,7 @@ _PILOT_EVENTS = 20
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """What one variation costs: seconds on one core and bytes, a view and in all.
 
     `start_seconds` is what each worker needs before its first view.
@@ -29,7 +29,27 @@ class Estimate:
     n_bytes: float
 
 
-def estimate(campaign: Campaign) -> list[Estimate]:
+@dataclass(frozen=True)
+class Estimate:
+    """What a campaign costs: each variation, the bytes of the frozen events, and the seconds of the longest task."""
+
+    variations: tuple[Cost, ...]
+    frozen_bytes: float
+    longest_task: float
+
+    @property
+    def n_bytes(self) -> float:
+        """What all of it takes on disk."""
+        return self.frozen_bytes + sum(cost.n_bytes for cost in self.variations)
+
+    def seconds_on(self, workers: int) -> float:
+        """Time from start to end on some workers, of which those that find no task are no help."""
+        shared = sum(cost.seconds for cost in self.variations) / workers
+        # Workers start at the same time, and each starts every variation.
+        return max(shared, self.longest_task) + sum(cost.start_seconds for cost in self.variations)
+
+
+def estimate(campaign: Campaign) -> Estimate:
     """Simulate 20 events of each process under each variation, in this process, and scale up.
 
     Where numba has not compiled the detector before, that too goes into the first variation's start.
@@ -58,16 +78,17 @@ def estimate(campaign: Campaign) -> list[Estimate]:
                 empty_bytes = run_task(pilot, folder, no_events)[0].n_bytes
             for record in run_task(pilot, folder, task):
                 records[record.variation].append(record)
+        frozen_bytes = sum(path.stat().st_size for path in Path(folder).glob("hard/*"))
     n_shards = campaign.n_shards / len(campaign.variations)
     summary = summarise([record for found in records.values() for record in found], names)
-    estimates = []
+    costs = []
     for name, found in records.items():
         cost = summary["variations"][name]
         n_views, seconds = cost["n_events"], cost["ms_a_view"] / 1000
         # A shard has a fixed size and a size by jet; the pilot's are nearly all fixed size.
         content = sum(r.n_bytes - empty_bytes for r in found) / n_views
-        estimates.append(
-            Estimate(
+        costs.append(
+            Cost(
                 name,
                 starts[name],
                 seconds,
@@ -76,4 +97,6 @@ def estimate(campaign: Campaign) -> list[Estimate]:
                 empty_bytes * n_shards + content * campaign.n_events,
             )
         )
-    return estimates
+    longest_chunk = min(campaign.chunk_events, max(map(campaign.events_of, range(len(campaign.processes)))))
+    slowest_group = max(sum(costs[view].seconds_a_view for view in views) for views in campaign.groups)
+    return Estimate(tuple(costs), frozen_bytes / n_pilot * campaign.n_events, longest_chunk * slowest_group)

@@ -1,6 +1,7 @@
 """Where the events of a task come from: frozen events in the campaign folder, or finished ones of other generators."""
 
 import glob
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,9 @@ from hepfm.resim.labels import find_targets
 from hepfm.resim.particles import Particles
 from hepfm.resim.records import finished_events, read_showered
 from hepfm.resim.shower import Gluons, Showered
+
+# The threads of a process share the reader of a file, and take turns.
+_TURN = threading.Lock()
 
 
 def tasks_with_frozen_events(campaign: Campaign, folder: Path) -> Iterator[Task]:
@@ -64,8 +68,9 @@ def events_of(campaign: Campaign, folder: str, task: Task) -> tuple[HardEvents, 
     chunk = task.chunk
     if campaign.is_finished:
         ids = campaign.event_ids(chunk.process, chunk.start, chunk.stop)
-        reader = _reader(str(campaign.processes[chunk.process].hepmc))
-        return finished_events(reader, ids, chunk.start, chunk.stop)
+        with _TURN:
+            reader = _reader(str(campaign.processes[chunk.process].hepmc))
+            return finished_events(reader, ids, chunk.start, chunk.stop)
     events = hard_events(campaign, folder, chunk.process, chunk.start, chunk.stop)
     made_elsewhere = campaign.variations[campaign.root_of(task.views[0])].hepmc
     return events, _made_elsewhere(campaign, folder, chunk, made_elsewhere, events) if made_elsewhere else None

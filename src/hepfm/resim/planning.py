@@ -70,7 +70,12 @@ def plan(
         preset = FILES
         sources = (*(_lhe_file(Path(p)) for p in lhe), *(_hepmc_file(Path(p)) for p in hepmc))
         available = sum(p.n_available or 0 for p in sources)
-        n_events = available if n_events is None else min(n_events, available)
+        n_events = available if n_events is None else n_events
+        if n_events > available:
+            held = "the file holds" if len(sources) == 1 else f"the {len(sources)} files hold"
+            note = f"{held} {available:,} events, fewer than the {n_events:,} asked for."
+            sources = (replace(sources[0], note=f"{note} {sources[0].note}".rstrip()), *sources[1:])
+            n_events = available
     else:
         sources, preset = resolve_processes(processes)
         # As far below the jets' threshold as in the preset: what is lost there would sculpt the sample.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hepfm import manifest
-from hepfm.atomic import location
+from hepfm.atomic import exists, is_local, location, names
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.resim.campaign import Campaign, Task
 from hepfm.resim.executors import check_alive, is_loss, local_executor, n_cores
@@ -69,8 +69,8 @@ def run(
         The records of all shards.
 
     Raises:
-        CampaignError: the folder holds another campaign, another process runs it, or workers die again and
-            again.
+        CampaignError: the folder holds another campaign, another process runs it, workers do not see it, or
+            they die again and again.
         InputError: a Les Houches file is damaged; what was simulated before stays.
     """
     workers = workers or n_cores()
@@ -90,10 +90,15 @@ def run(
             _log.info("the campaign is finished: nothing is left to do", extra={"data": facts})
             return list(done.values())
         _log.debug("campaign starts", extra={"data": facts})
-        tasks = _Tasks(campaign, str(folder), frozenset(done))
+        # Workers open the folder from their own working directory.
+        tasks = _Tasks(campaign, str(place.absolute() if is_local(place) else folder), frozenset(done))
+        n_before = progress.n_shards_done
         with nullcontext(executor) if executor else local_executor(workers) as pool, manifest.recorder(place) as keep:
             for records in tasks.results(pool, workers * _TASKS_AHEAD):
                 for record in records:
+                    # In a store, where every look is a request, once a run: its name is the same everywhere.
+                    if is_local(place) or progress.n_shards_done == n_before:
+                        _check_seen(place, record.path)
                     keep(record)
                     done[record.path] = record
                     progress.add(record)
@@ -103,6 +108,22 @@ def run(
         sweep(place)
     _log.debug("campaign ends", extra={"data": asdict(progress)})
     return list(done.values())
+
+
+def _check_seen(place: Path, shard: str) -> None:
+    """Check that what a worker wrote is here, before it counts as done.
+
+    Raises:
+        CampaignError: it is not.
+    """
+    path = place / shard
+    # A network file system may still remember that there was no such file; to list the folder, it looks again.
+    if not exists(path) and path.name not in names(path.parent):
+        msg = (
+            f"the workers do not see this folder: one finished {path}, which is not there. Choose a folder on a file "
+            "system that all of them share, or in an object store such as s3://bucket/folder."
+        )
+        raise CampaignError(msg)
 
 
 def _log_shard(record: manifest.ShardRecord) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from hepfm import manifest
 from hepfm.atomic import location
 from hepfm.formats.hdf5 import write_shard
-from hepfm.resim.campaign import Campaign, Chunk, Task
+from hepfm.resim.campaign import BLOCK_EVENTS, Campaign, Chunk, Task
 from hepfm.resim.frozen import events_of, frozen_block
 from hepfm.resim.hard import HardEvents
 from hepfm.resim.views import simulate_views
@@ -89,12 +89,14 @@ def _provenance(campaign: Campaign, chunk: Chunk, view: int) -> dict[str, object
 
 
 def _cross_sections(campaign: Campaign, folder: str, chunk: Chunk, events: HardEvents) -> dict[str, list[float]]:
-    """Value and error in pb by independent estimate: one a block that Pythia made, one a file from outside."""
-    name = campaign.processes[chunk.process].name
-    if campaign.is_finished:
-        return {name: [events.cross_section.value, events.cross_section.error]}
+    """Independent estimates, one a block that Pythia made, one a file from outside; see `ShardRecord`."""
+    name, n_events = campaign.processes[chunk.process].name, chunk.stop - chunk.start
+    if campaign.from_files:
+        return {name: [events.cross_section.value, events.cross_section.error, n_events]}
     estimates = {}
     for block in campaign.blocks_of(chunk).values():
         section = frozen_block(campaign, folder, chunk.process, block).cross_section
-        estimates[name if campaign.from_files else f"{name}-{block:06d}"] = [section.value, section.error]
+        start = block * BLOCK_EVENTS
+        n_covered = min(chunk.stop, start + BLOCK_EVENTS) - max(chunk.start, start)
+        estimates[f"{name}-{block:06d}"] = [section.value, section.error, n_covered]
     return estimates
