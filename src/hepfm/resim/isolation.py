@@ -23,6 +23,8 @@ from hepfm.resim.views import simulate_views
 
 # A variation that kills the generator more often than this is not worth going on with.
 _MAX_CRASHES = 10
+# An event is blamed if it kills so many processes while it is alone in them.
+_DEATHS = 2
 # Something else than an event may kill a process too: the out-of-memory killer, or a person.
 _MAX_ATTEMPTS = 5
 
@@ -30,8 +32,7 @@ _MAX_ATTEMPTS = 5
 def run_isolated(campaign: Campaign, folder: str, task: Task) -> list[ShardRecord]:
     """Run a task as `run_task` does, in a process of its own, leaving out the events that kill that process.
 
-    An event is blamed only if it kills a process twice while it is alone in it. Since a view depends on its
-    event alone, the search may divide the chunk as it likes.
+    Since a view depends on its event alone, the search may divide the chunk as it likes.
 
     Raises:
         CampaignError: the process dies for another reason, or of too many events.
@@ -43,7 +44,7 @@ def run_isolated(campaign: Campaign, folder: str, task: Task) -> list[ShardRecor
         if answer is not None:
             return [ShardRecord(**record) for record in answer]
         ids = events_of(campaign, folder, task)[0].event_id.tolist()
-        skip += _killers(folder, task, [i for i in ids if i not in skip], len(skip))
+        skip += _killers(folder, task, [i for i in ids if i not in skip], len(skip), n_deaths=0)
     msg = (
         f"{campaign.shard_path(task.chunk, task.views[0])}: the process that makes it dies again and again, whatever "
         "its events. Is the memory sufficient? Run the same command again to go on."
@@ -51,14 +52,22 @@ def run_isolated(campaign: Campaign, folder: str, task: Task) -> list[ShardRecor
     raise CampaignError(msg)
 
 
-def _killers(folder: str, task: Task, ids: list[int], n_known: int) -> list[int]:
-    """Those of some events that kill a process on their own; a process has just died of all of them together."""
+def _killers(folder: str, task: Task, ids: list[int], n_known: int, n_deaths: int) -> list[int]:
+    """Those of some events that kill a process on their own.
+
+    Args:
+        folder: of the campaign.
+        task: whose events they are.
+        ids: of the events; a process has died of them, or of them and others that kill none.
+        n_known: how many events of the task have been found already.
+        n_deaths: how many processes have died that simulated these alone.
+    """
 
     def kill(some: list[int]) -> bool:
         return _in_child(folder, task, only=some) is None
 
     if len(ids) < 2:
-        if not ids or not (kill(ids) and kill(ids)):
+        if not ids or not all(kill(ids) for _ in range(_DEATHS - n_deaths)):
             return []
         if n_known >= _MAX_CRASHES:
             msg = (
@@ -68,9 +77,11 @@ def _killers(folder: str, task: Task, ids: list[int], n_known: int) -> list[int]
             raise CampaignError(msg)
         return ids
     middle = len(ids) // 2
-    found = _killers(folder, task, ids[:middle], n_known) if kill(ids[:middle]) else []
-    if not found or kill(ids[middle:]):
-        found += _killers(folder, task, ids[middle:], n_known + len(found))
+    found = _killers(folder, task, ids[:middle], n_known, n_deaths=1) if kill(ids[:middle]) else []
+    if not found:  # then it is the other half
+        return _killers(folder, task, ids[middle:], n_known, n_deaths=0)
+    if kill(ids[middle:]):
+        found += _killers(folder, task, ids[middle:], n_known + len(found), n_deaths=1)
     return found
 
 
