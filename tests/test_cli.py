@@ -18,6 +18,7 @@ import click
 import psutil
 import pytest
 from click.testing import CliRunner
+from upath import UPath
 
 import hepfm
 from hepfm import cli, manifest
@@ -218,6 +219,19 @@ def test_config_repeats_a_campaign_bit_for_bit(campaign, tmp_path):
     assert digests(tmp_path / "again") == digests(campaign)
 
 
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_config_may_be_a_url(main, campaign, tmp_path, scheme):
+    folder, url = shutil.copytree(campaign, tmp_path / "c"), f"{scheme}://{tmp_path}/c/campaign.toml"
+    if scheme == "memory":
+        UPath(url).write_bytes((folder / "campaign.toml").read_bytes())
+    status, _, err = main("resim", folder, "--config", url, "--workers", 1)
+    assert (status, "nothing is left to do" in err) == (0, True), err
+    status, _, err = main("resim", "out", "--config", f"{scheme}:///nowhere/campaign.toml")
+    assert status == 2
+    assert_one_line(err)
+    assert "cannot read" in err
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, quick_variations):
     words = ("resim", "--n-events", "1e6", "--variations", quick_variations, "--dry-run", "--workers", 3)
     result = hepfm_data(*words, cwd=tmp_path)
@@ -288,6 +302,10 @@ _COUNTS = ["-3", "0", "nan", "inf", "1.5", "abc", "", "1e-3", "1e400"]
         (("one", "--extend", "nowhere", "--variations", "a14"), "--extend takes --variations"),
         (("--executor", "dsk", "--n-events", "2"), "Did you mean 'dask'?"),
         (("--scheduler", "tcp://127.0.0.1:1", "--n-events", "2"), "--executor dask"),
+        (("--dry-run", "--executor", "nonsense"), "unknown executor 'nonsense'"),
+        (("--dry-run", "--scheduler", "foo"), "--executor dask"),
+        (("--executor", "dask", "--scheduler", "foo", "--workers", "7"), "--workers is for this machine"),
+        (("--extend", "nowhere", "--variations", "a14", "--executor", "dsk"), "Did you mean 'dask'?"),
         (("--lhe", "nowhere.lhe"), "cannot read nowhere.lhe"),
         (("--lhe", "nowhere.lhe", "--processes", "QCD"), "--lhe and --processes exclude each other"),
         (("one", "--out", "two"), "given twice"),
@@ -424,7 +442,7 @@ def test_a_disk_that_is_full_is_one_line(quick_variations, tmp_path):
     )
     assert (result.returncode, result.stdout) == (1, "")
     assert_one_line(result.stderr)
-    assert "cannot write out/" in result.stderr
+    assert f"cannot write {tmp_path}/out/shards/" in result.stderr
     assert "Free space" in result.stderr
     assert not list((tmp_path / "out").rglob("*.h5"))
     assert not list((tmp_path / "out").rglob("*.tmp"))
@@ -600,6 +618,17 @@ def test_log_is_one_json_object_a_line(campaign, tmp_path):
     assert lines[-1]["n_shards"] == lines[-1]["n_shards_done"] == 4
 
 
+def test_log_has_the_notes_on_a_file_as_json_too(main, shared):
+    file = shared / "data" / "powheg_hvq.lhe"
+    options = ("--lhe", file, "--n-events", 2, "--variations", "nominal", "--workers", 1)
+    status, _, err = main("resim", "out", *options, "--log-json")
+    assert status == 0, err
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert "SCALUP" in lines[0]["event"]
+    status, _, err = main("resim", "out", *options)
+    assert (status, err.splitlines()[0]) == (0, f"note: {lines[0]['event']}")
+
+
 def test_watching_ends_with_the_campaign(quick_variations, tmp_path):
     folder = tmp_path / "watched"
     settings = ("--n-events", 60, "--variations", quick_variations, "--chunk-events", 10, "--workers", 1)
@@ -643,6 +672,25 @@ def test_wrong_usage_of_ingest_is_one_line(main, arguments, said):
     assert said in err
 
 
+def test_files_that_are_not_a_campaigns_leave_it_as_it_was(main, campaign, tmp_path):
+    folder = shutil.copytree(campaign, tmp_path / "c")
+    (tmp_path / "farm").mkdir()
+    for name in ("Hbb-000000.hepmc", "QCD-000000.hepmc", "other.hepmc"):
+        (tmp_path / "farm" / name).write_text("nonsense")
+    for names, said in (
+        (["nowhere.hepmc"], "cannot read farm/nowhere.hepmc"),
+        (["Hbb-000000.hepmc", "other.hepmc"], "other.hepmc is named after no block"),
+        (["Hbb-000000.hepmc", "QCD-000000.hepmc"], "is not a HepMC file"),
+    ):
+        files = [f"farm/{name}" for name in names]
+        status, out, err = main("ingest", *files, "--campaign", folder, "--variation-name", "x", "--workers", 1)
+        assert (status, out) == (2, "")
+        assert_one_line(err)
+        assert said in err
+        for name in ("campaign.toml", "manifest.json"):
+            assert (folder / name).read_bytes() == (campaign / name).read_bytes()
+
+
 def test_external_program_that_fails_is_one_line_and_can_be_corrected(campaign, tmp_path):
     folder = shutil.copytree(campaign, tmp_path / "copy")
     program = Path(__file__).resolve().parents[1] / "examples" / "external" / "pythia_hepmc.py"
@@ -651,6 +699,8 @@ def test_external_program_that_fails_is_one_line_and_can_be_corrected(campaign, 
     assert broken.returncode == 1
     assert "external program 'false' failed with exit status 1" in broken.stderr
     assert broken.stderr.count("\n") == 1
+    assert (folder / "campaign.toml").read_bytes() == (campaign / "campaign.toml").read_bytes()
+    assert hepfm_data("check", folder).returncode == 0
     command = f"{sys.executable} {program} {{lhe}} {{hepmc}} {{seed}} {{n_events}}"
     corrected = hepfm_data(*options, command, "--json")
     assert corrected.returncode == 0, corrected.stderr

@@ -29,15 +29,18 @@ def test_dask_cluster_gives_the_same_bytes_as_local_processes(
 
 
 @pytest.mark.parametrize(
-    ("name", "scheduler", "words"),
+    ("name", "scheduler", "workers", "words"),
     [
-        ("dsk", None, "Did you mean 'dask'?"),
-        ("local", "tcp://127.0.0.1:1", "goes with `--executor dask` only"),
-        ("dask", "nonsense://here", "no Dask scheduler answers"),
+        ("dsk", None, 1, "Did you mean 'dask'?"),
+        ("local", "tcp://127.0.0.1:1", None, "goes with `--executor dask` only"),
+        ("dask", "tcp://127.0.0.1:1", 1, "the scheduler at 'tcp://127.0.0.1:1' has its own"),
+        ("dask", "nonsense://here", None, "no Dask scheduler answers"),
     ],
 )
-def test_executor_that_cannot_be_is_one_clear_error(name: str, scheduler: str | None, words: str) -> None:
-    with pytest.raises(InputError, match=words) as raised, executor_named(name, scheduler, 1):
+def test_executor_that_cannot_be_is_one_clear_error(
+    name: str, scheduler: str | None, workers: int | None, words: str
+) -> None:
+    with pytest.raises(InputError, match=words) as raised, executor_named(name, scheduler, workers):
         pass
     assert "\n" not in str(raised.value)
 

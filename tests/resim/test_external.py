@@ -17,7 +17,7 @@ from scipy.stats import ks_2samp
 from hepfm.errors import GeneratorError, InputError
 from hepfm.formats.hepmc import HepmcReader, read_hepmc
 from hepfm.resim.alignment import Traces, align, leaves_collision
-from hepfm.resim.external import check_command, shower_externally
+from hepfm.resim.external import check_program, shower_externally
 from hepfm.resim.generator import Beams
 from hepfm.resim.hard import HardEvents, write_block
 from hepfm.resim.hard_process import find_hard_process
@@ -360,7 +360,7 @@ def test_file_of_other_events_or_cut_short_is_refused(
 )
 def test_wrong_command_is_refused_before_anything_runs(command: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        check_command(command)
+        check_program(command)
 
 
 def test_program_and_files_are_found_from_where_the_command_was_given(
@@ -374,7 +374,7 @@ def test_program_and_files_are_found_from_where_the_command_was_given(
     (tmp_path / "card.hepmc").write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
     command = "sub/mine.sh card.hepmc {hepmc} {lhe}"
-    check_command(command)
+    check_program(command)
     assert shower_externally(events, command, 1).rows.tolist() == list(range(12))
 
 

@@ -13,10 +13,12 @@ import pytest
 
 from hepfm import manifest
 from hepfm.atomic import write_whole
+from hepfm.cards.citations import citation
+from hepfm.cards.facts import markdown, provenance_table, read_facts
 from hepfm.errors import CampaignError, InputError
-from hepfm.resim import Campaign, extend, run
+from hepfm.resim import Campaign, extend, plan, run
 from hepfm.resim.check import check_campaign
-from hepfm.resim.folder import locked, prepare
+from hepfm.resim.folder import locked, prepare, withdraw
 from hepfm.resim.variations import Variation
 
 EXTRA = Variation("extra", ("PartonLevel:MPI = off", "PartonLevel:ISR = off"))
@@ -129,6 +131,78 @@ def test_extension_that_cannot_be_leaves_the_campaign_as_it_was(
     with pytest.raises(error, match=words):
         extend(tmp_path / "c", (variation,))
     assert Campaign.from_toml(tmp_path / "c" / "campaign.toml").digest == campaign.digest
+
+
+def test_extension_without_views_can_be_taken_back_and_repeated(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    """Also by the command that made the campaign, where the extension was killed before it had taken it back."""
+    campaign, folder = small_campaign
+    copy = shutil.copytree(folder, tmp_path / "c")
+    settings, header = ((copy / name).read_bytes() for name in ("campaign.toml", "manifest.json"))
+    broken = Variation("broken", external="false {lhe} {hepmc}")
+    for _ in range(2):
+        larger = extend(copy, (broken,))
+        assert extend(copy, (broken,)) == larger
+        assert withdraw(copy, {"broken"}) == campaign
+        extend(copy, (broken, EXTRA))
+        run(campaign, copy, workers=1)
+        assert ((copy / "campaign.toml").read_bytes(), (copy / "manifest.json").read_bytes()) == (settings, header)
+
+
+def test_extension_with_views_is_not_taken_back(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign, folder = small_campaign
+    part = replace(campaign, variations=campaign.variations[:1])
+    copy = shutil.copytree(folder, tmp_path / "c")
+    with pytest.raises(CampaignError, match="variations differ"):
+        run(part, copy, workers=1)
+    # A view's number is its place: what stands before it stays, too.
+    assert withdraw(copy, {v.name for v in campaign.variations}) == campaign
+    assert digests(copy) == digests(folder)
+
+
+def test_extension_that_another_process_runs_is_not_taken_back(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    campaign, folder = small_campaign
+    copy = shutil.copytree(folder, tmp_path / "c")
+    larger = extend(copy, (EXTRA,))
+    with locked(copy), pytest.raises(CampaignError, match="another process"):
+        run(campaign, copy, workers=1)
+    assert Campaign.from_toml(copy / "campaign.toml") == larger
+
+
+def test_other_versions_are_noticed_and_both_are_kept(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    campaign, folder = small_campaign
+    copy = shutil.copytree(folder, tmp_path / "c")
+    now = manifest.read_header(copy)["versions"]
+    header = (copy / manifest.HEADER).read_text(encoding="utf-8")
+    older = header.replace(f'"pythia8mc": "{now["pythia8mc"]}"', '"pythia8mc": "8.1"')
+    assert older != header
+    (copy / manifest.HEADER).write_text(older, encoding="utf-8")
+    run(campaign, copy, workers=1)
+    assert (copy / manifest.HEADER).read_text(encoding="utf-8") == older, "nothing was made with other versions"
+    for _ in range(2):
+        extend(copy, (EXTRA,))
+        assert manifest.read_header(copy)["versions"] == now | {"pythia8mc": f"8.1, {now['pythia8mc']}"}
+        run(extend(copy, (EXTRA,)), copy, workers=1)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        f"the campaign was made with pythia8mc 8.1 until now and goes on with pythia8mc {now['pythia8mc']}: "
+        "its shards may differ for that alone"
+    ]
+    facts = read_facts(copy)
+    assert f"pythia8mc 8.1, {now['pythia8mc']}" in markdown(provenance_table(facts))
+    assert f"made with hepfm {now['hepfm']}, campaign" in citation(facts, "me/jets")
+
+
+def test_campaign_of_files_is_not_told_to_grow(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    campaign = plan(4, "1", lhe=[small_campaign[1] / "hard" / "Hbb-000000.lhe.gz"])
+    prepare(campaign, tmp_path / "c")
+    with pytest.raises(CampaignError, match=r"n_events differ\. Choose another folder, or repeat that one"):
+        prepare(replace(campaign, n_events=8), tmp_path / "c")
 
 
 def test_only_a_campaign_can_be_extended(tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from scipy import stats
 
 import hepfm
 from hepfm import manifest
-from hepfm.errors import CampaignError, InputError
+from hepfm.errors import InputError
 from hepfm.formats.hdf5 import read_attributes
 from hepfm.resim import Campaign, extend, plan, run
 from hepfm.resim.check import check_campaign
+from hepfm.resim.folder import read_campaign
+from hepfm.resim.repair import repair
 from hepfm.resim.variations import Variation
 
 PROGRAM = Path(__file__).resolve().parents[2] / "examples" / "external" / "pythia_hepmc.py"
@@ -97,6 +99,36 @@ def test_campaign_repeats_the_program_with_the_same_seeds(with_external: tuple[C
     assert {path: r.sha256 for path, r in grown.items()} == {r.path: r.sha256 for r in manifest.read(folder)}
 
 
+@pytest.fixture
+def without_program(with_external: tuple[Campaign, Path], tmp_path: Path) -> Path:
+    """The campaign as somebody else gets it, who does not have the program."""
+    folder = shutil.copytree(with_external[1], tmp_path / "elsewhere")
+    path = folder / "campaign.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace(sys.executable, "./gone.sh"), encoding="utf-8")
+    return folder
+
+
+def test_finished_campaign_needs_the_program_no_more(without_program: Path) -> None:
+    assert check_campaign(without_program).problems == []
+    assert repair(without_program)[1] == []
+    larger = extend(without_program, (Variation("again", QUICK.settings),))
+    assert len(run_here(larger, without_program)) == larger.n_shards == 8
+
+
+def test_new_events_need_the_program_before_any_shard_is_forgotten(without_program: Path) -> None:
+    before = manifest.read(without_program)
+    with pytest.raises(InputError, match=r"'other': program './gone.sh' is not found"):
+        extend(without_program, n_events=300)
+    assert manifest.read(without_program) == before
+
+
+def test_wrong_program_is_refused_before_the_folder_is_made(tmp_path: Path) -> None:
+    campaign = plan(10, (QUICK, Variation("other", external="./gone.sh {lhe} {hepmc}")))
+    with pytest.raises(InputError, match=r"'other': program './gone.sh' is not found"):
+        run_here(campaign, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
 def test_shower_of_another_program_cannot_be_kept() -> None:
     variations = (Variation("other", external=COMMAND), Variation("b", freeze="shower", base="other"))
     with pytest.raises(InputError, match="another generator's"):
@@ -134,16 +166,30 @@ def test_files_named_after_blocks_of_frozen_events_become_a_view(
     assert check_campaign(folder).problems == []
 
 
-def test_missing_file_is_one_clear_error_and_the_rest_stays(
-    with_external: tuple[Campaign, Path], tmp_path: Path
+def test_views_of_files_do_not_grow_and_nothing_is_forgotten(
+    with_external: tuple[Campaign, Path], farmed: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(with_external[1], tmp_path / "c")
-    (tmp_path / "empty").mkdir()
-    campaign = extend(folder, (Variation("farmed", hepmc=str(tmp_path / "empty")),))
-    with pytest.raises((InputError, CampaignError), match=r"0 files Hbb-000000.hepmc\* in .*empty") as raised:
-        run_here(campaign, folder)
+    run_here(extend(folder, (Variation("farmed", hepmc=str(farmed)),)), folder)
+    before = manifest.read(folder), read_campaign(folder)
+    with pytest.raises(InputError, match="views of farmed come from files made of the smaller campaign") as raised:
+        extend(folder, n_events=300)
     assert "\n" not in str(raised.value)
-    assert len(manifest.read(folder)) == 6
+    assert (manifest.read(folder), read_campaign(folder)) == before
+
+
+@pytest.mark.parametrize("names", [(), ("Hbb-000000.hepmc", "Hbb-000000.hepmc.gz"), ("Hbb-000001.hepmc",)])
+def test_missing_file_is_one_clear_error_and_the_campaign_stays_as_it_was(
+    with_external: tuple[Campaign, Path], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    folder = shutil.copytree(with_external[1], tmp_path / "c")
+    (tmp_path / "farm").mkdir()
+    for name in names:
+        (tmp_path / "farm" / name).touch()
+    with pytest.raises(InputError, match=rf"{len(names) // 2 * 2} files Hbb-000000.hepmc\* in .*farm") as raised:
+        extend(folder, (Variation("farmed", hepmc=str(tmp_path / "farm")),))
+    assert "\n" not in str(raised.value)
+    assert read_campaign(folder) == with_external[0]
 
 
 # Finished events.

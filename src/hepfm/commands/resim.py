@@ -1,7 +1,9 @@
 """`hepfm-data resim` and `ingest`: make a campaign, go on with it, extend or repair it."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 _MAX_COUNT = 10**15
 _MAX_SEED = 2**63 - 1
 _MAX_WORKERS = 4096
+
+_log = logging.getLogger("hepfm.resim")
 
 
 def _running(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,7 +80,7 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--seed", default=1, show_default=True, type=Whole(0, _MAX_SEED), help="Of all random numbers.")
 @click.option("--chunk-events", type=Whole(1, _MAX_COUNT), help="Events a task.  [default: from --n-events]")
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="Repeat a campaign.toml; no other setting goes with it."
+    "--config", metavar="FILE", help="Repeat a campaign.toml (a file or its URL); no other setting goes with it."
 )
 @click.option(
     "--extend",
@@ -97,7 +101,7 @@ def resim(
     /,
     out_argument: str | None,
     out: str | None,
-    config: Path | None,
+    config: str | None,
     extend: str | None,
     repair: str | None,
     dry_run: bool,
@@ -115,23 +119,28 @@ def resim(
     if out_argument and out and out_argument != out:
         msg = f"the folder is given twice: '{out_argument}' and --out '{out}'. Give one."
         raise click.UsageError(msg)
+    from hepfm import terminal
+    from hepfm.resim.executors import check_executor
+
+    check_executor(executor, scheduler, workers)  # before anything is planned, extended or written
     folder = out or out_argument or extend or repair or "resim-jets"
-    campaign = _campaign(ctx, config, extend, repair, settings)
+    with terminal.log_to_stderr(as_json=log_json):
+        campaign, added = _campaign(ctx, config, extend, repair, settings)
+        _log_notes(campaign)
     if dry_run:
-        from hepfm import terminal
         from hepfm.resim.estimate import estimate
 
-        _print_notes(campaign)
         plan = terminal.plan(campaign, folder, estimate(campaign), workers)
         click.echo(json.dumps(plan)) if as_json else terminal.print_plan(plan, campaign)
         return
-    _run(campaign, folder, workers, executor, scheduler, log_json, as_json)
+    _run(campaign, folder, workers, executor, scheduler, log_json, as_json, added)
 
 
 def _campaign(
-    ctx: click.Context, config: Path | None, extend: str | None, repair: str | None, settings: dict[str, Any]
-) -> "Campaign":
-    """The campaign that the options of `resim` ask for."""
+    ctx: click.Context, config: str | None, extend: str | None, repair: str | None, settings: dict[str, Any]
+) -> "tuple[Campaign, list[str]]":
+    """The campaign that the options of `resim` ask for, and the variations that they add to one."""
+    from hepfm.atomic import location
     from hepfm.resim.campaign import Campaign
     from hepfm.resim.folder import extend as extended
     from hepfm.resim.planning import plan
@@ -151,29 +160,30 @@ def _campaign(
             raise click.UsageError(msg)
         campaign, damaged = repaired(repair)
         for path in damaged:
-            click.echo(f"damaged, made again: {path}", err=True)
-        return campaign
+            _log.info("damaged, made again: %s", path, extra={"data": {"path": path}})
+        return campaign, []
     if extend is not None:
         if not given <= {"extend", "variations", "external", "variation_name", "n_events"} or given == {"extend"}:
             msg = "--extend takes --variations, --external or --n-events, and no other setting of a campaign. Give one."
             raise click.UsageError(msg)
-        named = resolve_variations(settings["variations"]) if "variations" in given else ()
-        return extended(extend, (*named, *further), n_events=settings["n_events"])
+        added = (*(resolve_variations(settings["variations"]) if "variations" in given else ()), *further)
+        return extended(extend, added, n_events=settings["n_events"]), [variation.name for variation in added]
     if config is not None:
         if given := given & {*settings, "external"}:
             msg = f"--config already says --{min(given).replace('_', '-')}. Leave one of the two out."
             raise click.UsageError(msg)
-        return Campaign.from_toml(config)
+        return Campaign.from_toml(location(config)), []
     if settings["lhe"] and settings["processes"] is not None:
         msg = "--lhe and --processes exclude each other: the files hold the hard processes."
         raise click.UsageError(msg)
     processes, variations = settings.pop("processes"), resolve_variations(settings.pop("variations"))
-    return plan(
+    campaign = plan(
         processes="rs3l" if processes is None else processes,
         variations=(*freeze_at(settings.pop("freeze"), variations), *further),
         jet_pt=(settings.pop("jet_pt_min"), settings.pop("jet_pt_max")),
         **settings,
     )
+    return campaign, []
 
 
 @click.command(
@@ -217,10 +227,15 @@ def ingest(
     named after it (hard/QCD-000012.lhe.gz, QCD-000012.hepmc.gz); they become one more view. Without it the files
     make a campaign of their own.
     """
-    from hepfm.resim.folder import extend
+    from hepfm import terminal
+    from hepfm.atomic import location
+    from hepfm.resim.executors import check_executor
+    from hepfm.resim.folder import extend, read_campaign
+    from hepfm.resim.ingest import check_named
     from hepfm.resim.planning import plan
     from hepfm.resim.variations import Variation
 
+    check_executor(executor, scheduler, workers)
     if campaign_folder is None:
         campaign = plan(
             hepmc=files,
@@ -238,8 +253,12 @@ def ingest(
     if len(folders) > 1:
         msg = f"the files lie in {len(folders)} folders. Put all files of a campaign's blocks into one."
         raise click.UsageError(msg)
-    campaign = extend(campaign_folder, (Variation(variation_name, hepmc=folders.pop()),))
-    _run(campaign, campaign_folder, workers, executor, scheduler, log_json, as_json)
+    variation = Variation(variation_name, hepmc=folders.pop())
+    check_named(read_campaign(location(campaign_folder)), files)
+    with terminal.log_to_stderr(as_json=log_json):
+        campaign = extend(campaign_folder, (variation,))
+        _log_notes(campaign)
+    _run(campaign, campaign_folder, workers, executor, scheduler, log_json, as_json, [variation_name])
 
 
 def _run(
@@ -250,24 +269,36 @@ def _run(
     scheduler: str | None,
     log_json: bool,
     as_json: bool,
+    added: Sequence[str] = (),
 ) -> None:
-    """Run a campaign where the options say, and print what is in it."""
+    """Run a campaign where the options say, and print what is in it.
+
+    Where that fails, `added` variations of which there is no view yet leave the campaign again.
+    """
     from hepfm import terminal
+    from hepfm.errors import HepfmError
     from hepfm.resim.executors import executor_named
+    from hepfm.resim.folder import withdraw
     from hepfm.resim.run import run
     from hepfm.summary import summarise
 
-    _print_notes(campaign)
-    with (
-        terminal.progress_bar(campaign.n_events, len(campaign.variations), shown=not log_json) as report,
-        terminal.log_to_stderr(as_json=log_json),
-        executor_named(executor, scheduler, workers) as (pool, size),
-    ):
-        records = run(campaign, folder, pool, workers=size, report=report)
+    try:
+        with (
+            terminal.progress_bar(campaign.n_events, len(campaign.variations), shown=not log_json) as report,
+            terminal.log_to_stderr(as_json=log_json),
+            executor_named(executor, scheduler, workers) as (pool, size),
+        ):
+            records = run(campaign, folder, pool, workers=size, report=report)
+    except HepfmError:
+        # Whether or not that works, the user is to learn why the run failed.
+        with suppress(HepfmError, OSError):
+            if added:
+                withdraw(folder, added)
+        raise
     summary = {"folder": folder, **summarise(records, [v.name for v in campaign.variations])}
     click.echo(json.dumps(summary)) if as_json else terminal.print_summary(summary)
 
 
-def _print_notes(campaign: "Campaign") -> None:
+def _log_notes(campaign: "Campaign") -> None:
     for note in campaign.notes:
-        click.echo(f"note: {note}", err=True)
+        _log.info("%s", note)

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar, get_type_hints
 
 import numpy as np
 import tomli_w
@@ -28,6 +28,14 @@ BLOCK_EVENTS = 1000
 """Frozen events a file; fixed, so that they do not depend on how the work is divided."""
 _MAX_EVENTS = 10**15
 _MAX_SEED = 2**63 - 1
+_T = TypeVar("_T")
+# What the fields of a campaign's parts are in TOML, where None is left out.
+_IN_TOML: dict[Any, tuple[Any, str]] = {
+    **dict.fromkeys((int, int | None), (int, "a whole number")),
+    **dict.fromkeys((str, str | None), (str, "text")),
+    float: (int | float, "a number"),
+    tuple[str, ...]: (list, "a list of texts"),
+}
 
 
 @dataclass(frozen=True)
@@ -204,15 +212,21 @@ class Campaign:
             if name not in {f.name for f in fields(cls)}:
                 raise InputError(f"{path}: {unknown_name('setting', name, [f.name for f in fields(cls)])}")  # noqa: EM102
         try:
-            tables["processes"] = tuple(_process_from(table) for table in tables["processes"])
+            _check_types(cls, tables)
+            tables["processes"] = tuple(
+                _part(Process, table, f" of process '{table.get('name')}'") for table in tables["processes"]
+            )
             tables["variations"] = tuple(variation_from(table, str(path)) for table in tables["variations"])
-            tables["selection"] = JetSelection(**tables["selection"])
-            tables["beams"] = Beams(**tables["beams"])
+            tables["selection"] = _part(JetSelection, tables["selection"], " of the selection")
+            tables["beams"] = _part(Beams, tables["beams"], " of the beams")
             campaign = cls(**tables)
+            check(campaign)
         except (KeyError, TypeError, AttributeError) as error:
             msg = f"{path} is not a campaign: {error}. `hepfm-data resim` writes a complete one into its folder."
             raise InputError(msg) from error
-        check(campaign)
+        except InputError as error:
+            msg = f"{path}: {str(error).removeprefix(f'{path}: ')}"
+            raise InputError(msg) from error
         return campaign
 
 
@@ -237,6 +251,8 @@ class Task:
 def check(campaign: Campaign) -> None:
     """Find what is wrong with a campaign before its first event.
 
+    Files and programs that it names need not be there: they are for making views, and these may be made already.
+
     Raises:
         InputError: a number out of range, an unknown detector, or a setting that Pythia refuses.
     """
@@ -258,6 +274,7 @@ def check(campaign: Campaign) -> None:
         ("match_radius", campaign.match_radius),
         ("energy_a of the beams", campaign.beams.energy_a),
         ("energy_b of the beams", campaign.beams.energy_b),
+        ("abs_eta_max of the selection", campaign.selection.abs_eta_max),
     ):
         if not isinstance(number, int | float) or not 0 < number < math.inf:
             msg = f"{name} is {number!r}: expected a positive number."
@@ -267,6 +284,9 @@ def check(campaign: Campaign) -> None:
     for process in campaign.processes:
         if process.label is not None and process.label not in JET_CLASSES:
             raise InputError(unknown_name(f"label of process '{process.name}'", str(process.label), JET_CLASSES))
+        if process.n_targets < 1:
+            msg = f"n_targets of process '{process.name}' is {process.n_targets}: expected at least 1."
+            raise InputError(msg)
         check_settings((*process.settings, *process.shower_settings), f"process '{process.name}'")
     for view, variation in enumerate(campaign.variations):
         _check_variation(campaign, view, variation)
@@ -340,10 +360,22 @@ def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _process_from(table: dict[str, Any]) -> Process:
-    """A process from a TOML table, whose lists are tuples here."""
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
-    return Process(**values)
+def _part(kind: Callable[..., _T], table: dict[str, Any], owner: str) -> _T:
+    """A part of a campaign from its TOML table, whose lists are tuples here."""
+    _check_types(kind, table, owner)
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in table.items()})
+
+
+def _check_types(kind: Callable[..., Any], table: dict[str, Any], owner: str = "") -> None:
+    """Check that a table holds numbers, texts and lists where the fields of a dataclass are such."""
+    for name, hint in get_type_hints(kind).items():
+        if name not in table or hint not in _IN_TOML:
+            continue
+        value, (types, words) = table[name], _IN_TOML[hint]
+        items = value if isinstance(value, list) else ()
+        if not isinstance(value, types) or isinstance(value, bool) or not all(isinstance(item, str) for item in items):
+            msg = f"{name}{owner} is {value!r}: expected {words}."
+            raise InputError(msg)
 
 
 def digest_of(path: Path) -> str:

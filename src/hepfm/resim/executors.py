@@ -105,6 +105,22 @@ def is_loss(error: BaseException) -> bool:
     return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ == "KilledWorker"
 
 
+def check_executor(name: str, scheduler: str | None, workers: int | None) -> None:
+    """Check that what a user asks for goes together; arguments as of `executor_named`.
+
+    Raises:
+        InputError: an unknown executor, a scheduler of another one than Dask, or workers beside a scheduler.
+    """
+    if name not in EXECUTORS:
+        raise InputError(unknown_name("executor", name, EXECUTORS))
+    if scheduler is not None and name != "dask":
+        msg = "--scheduler goes with `--executor dask` only. Add it, or leave the scheduler out."
+        raise InputError(msg)
+    if scheduler is not None and workers is not None:
+        msg = f"--workers is for this machine: the scheduler at '{scheduler}' has its own. Leave one of the two out."
+        raise InputError(msg)
+
+
 @contextmanager
 def executor_named(name: str, scheduler: str | None, workers: int | None) -> Iterator[tuple[Executor, int]]:
     """The executor that a user asks for, and how many tasks it runs at a time.
@@ -115,14 +131,10 @@ def executor_named(name: str, scheduler: str | None, workers: int | None) -> Ite
         workers: processes of this machine, by default one a core.
 
     Raises:
-        InputError: an unknown executor, or no scheduler at the address.
+        InputError: as `check_executor`, or no scheduler at the address.
         HepfmError: Dask is not installed.
     """
-    if name not in EXECUTORS:
-        raise InputError(unknown_name("executor", name, EXECUTORS))
-    if name == "local" and scheduler is not None:
-        msg = "--scheduler goes with `--executor dask` only. Add it, or leave the scheduler out."
-        raise InputError(msg)
+    check_executor(name, scheduler, workers)
     n_workers = workers or n_cores()
     if name == "local":
         with local_executor(n_workers) as pool:

@@ -21,15 +21,18 @@ _COMPRESSED = ("", ".gz", ".zst", ".xz", ".bz2")
 _SUPERVISOR = Path(__file__).with_name("supervise.py")
 
 
-def check_command(command: str, owner: str = "external generator") -> None:
-    """Check the command of an external generator before anything is simulated.
+def check_command(command: str, owner: str = "external generator") -> list[str]:
+    """Check how the command of an external generator is written; its program need not be there.
 
     Args:
         command: see `shower_externally`.
         owner: what it belongs to, for the message ("variation 'mine'").
 
+    Returns:
+        Its words.
+
     Raises:
-        InputError: it cannot be split into words, its placeholders are not right, or there is no such program.
+        InputError: it cannot be split into words, or its placeholders are not right.
     """
     try:
         words = shlex.split(command)
@@ -49,11 +52,29 @@ def check_command(command: str, owner: str = "external generator") -> None:
             "Expected {lhe}, the file to read, and {hepmc}, the file to write."
         )
         raise InputError(msg)
+    return words
+
+
+def check_program(command: str, owner: str = "external generator") -> list[str]:
+    """Check that the command of an external generator can be run, before views are to be made with it.
+
+    Args:
+        command: see `shower_externally`.
+        owner: what it belongs to, for the message ("variation 'mine'").
+
+    Returns:
+        Its words.
+
+    Raises:
+        InputError: the command is not right, or there is no such program.
+    """
+    words = check_command(command, owner)
     if shutil.which(_from_here(words[0])) is None:
         msg = (
             f"{owner}: program '{words[0]}' is not found. Expected a program in PATH or the path of an executable file."
         )
         raise InputError(msg)
+    return words
 
 
 def shower_externally(events: HardEvents, command: str, seed: int) -> Showered:
@@ -73,13 +94,13 @@ def shower_externally(events: HardEvents, command: str, seed: int) -> Showered:
         InputError: the command is not right.
         GeneratorError: the program failed, or what it wrote are not these events.
     """
-    check_command(command)
+    template = check_program(command)
     with tempfile.TemporaryDirectory(prefix="hepfm-external-") as name:
         folder = Path(name)
         lhe, hepmc = folder / "events.lhe", folder / "events.hepmc"
         _write_plain(lhe, events)
         values = {"lhe": str(lhe), "hepmc": str(hepmc), "seed": str(seed), "n_events": str(events.n_events)}
-        words = [re.sub(r"\{(.*?)\}", lambda found: values[found[1]], word) for word in shlex.split(command)]
+        words = [re.sub(r"\{(.*?)\}", lambda found: values[found[1]], word) for word in template]
         _run([_from_here(word) for word in words], folder)
         written = next((path for s in _COMPRESSED if (path := folder / (hepmc.name + s)).exists()), None)
         if written is None:
