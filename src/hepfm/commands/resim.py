@@ -126,10 +126,10 @@ def resim(
     folder = out or out_argument or extend or repair or "resim-jets"
     with terminal.log_to_stderr(as_json=log_json):
         campaign, added = _campaign(ctx, config, extend, repair, settings)
-        _log_notes(campaign)
     if dry_run:
         from hepfm.resim.estimate import estimate
 
+        _log_notes(campaign, as_json=log_json)
         plan = terminal.plan(campaign, folder, estimate(campaign), workers)
         click.echo(json.dumps(plan)) if as_json else terminal.print_plan(plan, campaign)
         return
@@ -257,7 +257,6 @@ def ingest(
     check_named(read_campaign(location(campaign_folder)), files)
     with terminal.log_to_stderr(as_json=log_json):
         campaign = extend(campaign_folder, (variation,))
-        _log_notes(campaign)
     _run(campaign, campaign_folder, workers, executor, scheduler, log_json, as_json, [variation_name])
 
 
@@ -282,6 +281,7 @@ def _run(
     from hepfm.resim.run import run
     from hepfm.summary import summarise
 
+    _log_notes(campaign, as_json=log_json)
     try:
         with (
             terminal.progress_bar(campaign.n_events, len(campaign.variations), shown=not log_json) as report,
@@ -299,6 +299,9 @@ def _run(
     click.echo(json.dumps(summary)) if as_json else terminal.print_summary(summary)
 
 
-def _log_notes(campaign: "Campaign") -> None:
-    for note in campaign.notes:
-        _log.info("%s", note)
+def _log_notes(campaign: "Campaign", *, as_json: bool) -> None:
+    from hepfm import terminal
+
+    with terminal.log_to_stderr(as_json=as_json):
+        for note in campaign.notes:
+            _log.info("%s", note)

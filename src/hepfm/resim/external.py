@@ -56,17 +56,10 @@ def check_command(command: str, owner: str = "external generator") -> list[str]:
 
 
 def check_program(command: str, owner: str = "external generator") -> list[str]:
-    """Check that the command of an external generator can be run, before views are to be made with it.
-
-    Args:
-        command: see `shower_externally`.
-        owner: what it belongs to, for the message ("variation 'mine'").
-
-    Returns:
-        Its words.
+    """Do what `check_command` does, and check that its program is there: before views are to be made with it.
 
     Raises:
-        InputError: the command is not right, or there is no such program.
+        InputError: as `check_command`, or there is no such program.
     """
     words = check_command(command, owner)
     if shutil.which(_from_here(words[0])) is None:

@@ -1,6 +1,5 @@
 """Where the events of a task come from: frozen events in the campaign folder, or finished ones of other generators."""
 
-import glob
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.atomic import exists, location
-from hepfm.errors import InputError
 from hepfm.formats.hepmc import HepmcReader
 from hepfm.resim.campaign import BLOCK_EVENTS, Campaign, Chunk, Task, check_files
 from hepfm.resim.generator import pythia_seeds
 from hepfm.resim.hard import HardEvents, concatenate, freeze_lhe, generate, read_block, write_block
+from hepfm.resim.ingest import file_of_block
 from hepfm.resim.labels import find_targets
 from hepfm.resim.particles import Particles
 from hepfm.resim.records import finished_events, read_showered
@@ -96,13 +95,8 @@ def _made_elsewhere(campaign: Campaign, folder: str, chunk: Chunk, hepmc: str, e
 
 @lru_cache(maxsize=2)
 def _showered_block(campaign: Campaign, folder: str, hepmc: str, process: int, block: int) -> Showered:
-    stem = Path(campaign.block_path(process, block)).name.removesuffix(".lhe.gz")
-    found = sorted(Path(hepmc).glob(f"{glob.escape(stem)}.hepmc*"))
-    if len(found) != 1:
-        made_from = campaign.block_path(process, block)
-        msg = f"{len(found)} files {stem}.hepmc* in {hepmc}. Expected one, made from {made_from}."
-        raise InputError(msg)
-    return read_showered(found[0], frozen_block(campaign, folder, process, block))
+    made = file_of_block(hepmc, campaign.block_path(process, block))
+    return read_showered(made, frozen_block(campaign, folder, process, block))
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
-"""HepMC files that another generator made of a campaign's frozen events: whether all are there."""
+"""HepMC files that another generator made of a campaign's frozen events: which is whose, and whether all are there."""
 
+import glob
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,21 @@ from hepfm.errors import InputError
 from hepfm.resim.campaign import BLOCK_EVENTS, Campaign
 
 
+def file_of_block(hepmc: str, block: str) -> Path:
+    """The file in a folder that was made from a block of frozen events.
+
+    Args:
+        hepmc: the folder.
+        block: path of the block, as `Campaign.block_path` gives it.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = sorted(Path(hepmc).glob(f"{glob.escape(_stem_of(block))}.hepmc*"))
+    _expect_one(len(found), hepmc, block)
+    return found[0]
+
+
 def check_block_files(campaign: Campaign, hepmc: str) -> None:
     """Check that a folder holds one HepMC file for each block of a campaign's frozen events.
 
@@ -18,9 +34,7 @@ def check_block_files(campaign: Campaign, hepmc: str) -> None:
     """
     counts = Counter(map(_stem, names(Path(hepmc), "*.hepmc*")))
     for stem, block in _blocks(campaign).items():
-        if counts[stem] != 1:
-            msg = f"{counts[stem]} files {stem}.hepmc* in {hepmc}. Expected one, made from {block}."
-            raise InputError(msg)
+        _expect_one(counts[stem], hepmc, block)
 
 
 def check_named(campaign: Campaign, files: Sequence[Path]) -> None:
@@ -48,7 +62,17 @@ def _blocks(campaign: Campaign) -> dict[str, str]:
         for process in range(len(campaign.processes))
         for block in range(math.ceil(campaign.events_of(process) / BLOCK_EVENTS))
     ]
-    return {Path(path).name.removesuffix(".lhe.gz"): path for path in paths}
+    return {_stem_of(path): path for path in paths}
+
+
+def _expect_one(n_files: int, hepmc: str, block: str) -> None:
+    if n_files != 1:
+        msg = f"{n_files} files {_stem_of(block)}.hepmc* in {hepmc}. Expected one, made from {block}."
+        raise InputError(msg)
+
+
+def _stem_of(block: str) -> str:
+    return Path(block).name.removesuffix(".lhe.gz")
 
 
 def _stem(name: str) -> str:

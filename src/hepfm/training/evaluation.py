@@ -64,7 +64,7 @@ class Question:
 class Scored:
     """Jets of one variation: `scores` of shape (N, C), `truth` (class or number), and what identifies them, (N,).
 
-    Event weights are not used; `n_weights` says how many different ones there are, at most two.
+    Event weights are not used; `has_weights` says whether they differ.
     """
 
     scores: NDArray[np.float32]
@@ -72,7 +72,7 @@ class Scored:
     events: NDArray[np.int64]
     jets: NDArray[np.int64]
     n_unknown: int
-    n_weights: int = 1
+    has_weights: bool = False
 
 
 def evaluate(
@@ -124,7 +124,7 @@ def evaluate(
         "classes": list(truth_names),
         "n_jets": len(nominal.truth),
         "n_left_out": nominal.n_unknown,
-        "has_weights": any(some.n_weights > 1 for some in scored.values()),
+        "has_weights": any(some.has_weights for some in scored.values()),
         "variation": next(iter(scored)),
     }
     found |= _residuals(nominal) if tagger.is_regression else _merit(tagger, nominal, truth, question)
@@ -268,7 +268,7 @@ def _score(
         np.concatenate(events)[known],
         np.concatenate(jets)[known],
         int((~known).sum()),
-        min(2, len(weights)),
+        len(weights) > 1,
     )
 
 

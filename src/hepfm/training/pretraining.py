@@ -336,8 +336,11 @@ class _Jets:
 
 def _with_unknown(table: JetTable, names: Iterable[str]) -> JetTable:
     """Add columns of constituents that only jets of other datasets have: here they are unknown."""
+    lacking = [name for name in names if name not in table.constituents]
+    if not lacking:
+        return table
     unknown = np.full(table.n_constituents, np.nan, np.float32)
-    return replace(table, constituents=dict.fromkeys(names, unknown) | table.constituents)
+    return replace(table, constituents=table.constituents | dict.fromkeys(lacking, unknown))
 
 
 def _check_targets(dataset: Dataset, targets: Sequence[Target]) -> None:
