@@ -62,7 +62,7 @@ def tables(folder: Path, campaign: Campaign, edges: Floats) -> Iterator[tuple[st
             for edge in edges[:-1]:
                 name = f"{process}-{edge:g}"
                 shards = [r for r in records if r.process == name and r.variation == variation]
-                sections = {key: value for r in shards for key, (value, _) in r.cross_sections.items()}
+                sections = {key: value[0] for r in shards for key, value in r.cross_sections.items()}
                 pt = jets["jet_pt"][jets["process"] == name]
                 n_events, section = sum(r.n_events for r in shards), np.mean(list(sections.values()))
                 rows.append((n_events, section, len(pt), np.count_nonzero(pt < low + NEAR_THRESHOLD)))

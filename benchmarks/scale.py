@@ -69,7 +69,7 @@ def write_records(campaign: Campaign, folder: Path, n_unfinished: int = 1) -> in
                 "n_without_jet": 0,
                 "n_bytes": 1_000_000,
                 "cross_sections": {
-                    f"{process}-{block:06d}": [random_numbers.random(), random_numbers.random()]
+                    f"{process}-{block:06d}": [random_numbers.random(), random_numbers.random(), n_events]
                     for block in range(chunk.start // 1000, (chunk.stop - 1) // 1000 + 1)
                 },
                 "missing": missing,

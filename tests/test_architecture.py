@@ -20,9 +20,9 @@ PACKAGE = ROOT / "src" / "hepfm"
 
 # From the ground up: a part imports from lower layers, and from itself.
 LAYERS = (
-    ("errors",),
+    ("errors", "hashing"),
     ("schema", "atomic", "zoo"),
-    ("table", "manifest", "hub"),
+    ("table", "manifest", "hub", "run_folder"),
     ("padding", "inputs"),
     ("formats", "jets", "summary"),
     ("dataset",),

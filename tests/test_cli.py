@@ -639,7 +639,7 @@ def test_watching_ends_with_the_campaign(quick_variations, tmp_path):
         watched = hepfm_data("info", folder, "--watch")
         assert running_campaign.wait() == 0
     assert watched.returncode == 0
-    lines = [line for line in watched.stdout.splitlines() if line.endswith("jets") and "shards, " in line]
+    lines = [line for line in watched.stderr.splitlines() if line.endswith("jets") and "shards, " in line]
     assert lines[-1].startswith("12 of 12 shards, 120 views")
     assert len(lines) > 1, "it showed how the campaign proceeded"
     assert "cross-section" in watched.stdout
@@ -708,6 +708,15 @@ def test_external_program_that_fails_is_one_line_and_can_be_corrected(campaign, 
     changed = hepfm_data(*options, f"{command} --drop 3")
     assert changed.returncode == 1
     assert "has a variation 'mine' with other settings" in changed.stderr
+
+
+def test_failed_extension_leaves_what_was_planned_from_the_start(main, quick_variations):
+    broken = ("--external", "false {lhe} {hepmc}", "--variation-name", "mine", "--workers", 1)
+    settings = ("--n-events", 2, "--processes", "Hbb", "--variations", quick_variations)
+    assert main("resim", "out", *settings, *broken)[0] == 1
+    before = Path("out/campaign.toml").read_bytes()
+    assert main("resim", "--extend", "out", *broken)[0] == 1
+    assert Path("out/campaign.toml").read_bytes() == before
 
 
 def test_freeze_makes_the_variations_share_the_first_ones_shower(main):

@@ -219,3 +219,29 @@ def test_a_folder_in_a_list_of_files_is_one_clear_line(campaign, table_file):
         hepfm.open([campaign.name])
     with pytest.raises(InputError, match="is a folder; expected a list of files"):
         hepfm.open([table_file, table_file.parent], columns="top-tagging")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/b", "", ".hidden"])
+def test_what_a_file_calls_its_variations_decides_on_no_path(tmp_path, name):
+    write_parquet(tmp_path / "jets.parquet", [toys(4, variation=name)], {})
+    with pytest.raises(InputError, match=r"variation '.*' cannot name a file"):
+        export(tmp_path / "jets.parquet", tmp_path / "out" / "deep", "root")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["jets.parquet"]
+
+
+@pytest.mark.parametrize("command", [("export", "jets.parquet", "--to", "root"), ("report", "jets.parquet")])
+def test_a_store_is_no_place_to_export_to_and_no_folder_is_made_of_its_name(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    write_parquet(tmp_path / "jets.parquet", [toys(4)], {})
+    done = CliRunner().invoke(cli.cli, [*command, "--out", "s3://bucket/jets"])
+    assert done.exit_code == 2
+    assert "expected a local path" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["jets.parquet"]
+
+
+def test_a_mistyped_path_is_not_asked_for_on_the_hub_and_any_iterable_of_files_will_do(tmp_path):
+    with pytest.raises(InputError, match=r"sub/jets\.root: no such file or folder"):
+        hepfm.open("sub/jets.root")
+    write_parquet(tmp_path / "a.parquet", [toys(4)], {})
+    write_parquet(tmp_path / "b.parquet", [toys(3)], {})
+    assert len(hepfm.open(sorted(tmp_path.glob("*.parquet")))) == len(hepfm.open(tmp_path.glob("*.parquet"))) == 7

@@ -7,14 +7,18 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from toy_jets import write_toys
 
 import hepfm
 from hepfm import manifest
+from hepfm.atomic import file_digest
+from hepfm.cli import cli
 from hepfm.errors import CampaignError, InputError
-from hepfm.formats.hdf5 import content_digest, file_digest
+from hepfm.formats.hdf5 import content_digest
 from hepfm.formats.hub_layout import INDEX
 from hepfm.publishing import CARD, stage
+from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.schema import SPLITS, split_of
 
 
@@ -187,8 +191,32 @@ def test_what_cannot_be_staged_is_one_clear_line(small_campaign, tmp_path):
     with pytest.raises(InputError, match="is a campaign itself"):
         stage(small_campaign[1], small_campaign[1])
     (tmp_path / manifest.HEADER).write_text("{}")
+    (tmp_path / CAMPAIGN_FILE).touch()
     with pytest.raises(CampaignError, match="has no jets yet"):
         stage(tmp_path, tmp_path / "out")
+
+
+def test_a_published_folder_is_no_campaign_and_stays_what_it_was(small_campaign, tmp_path):
+    stage(small_campaign[1], tmp_path / "staged")
+    before = bytes_of(tmp_path)
+    for out in ("staged", "other"):
+        with pytest.raises(CampaignError, match="staged is not a campaign folder"):
+            stage(tmp_path / "staged", tmp_path / out)
+    assert bytes_of(tmp_path) == before
+    assert CliRunner().invoke(cli, ["export", str(tmp_path / "staged"), "--out", str(tmp_path / "copy")]).exit_code == 0
+    assert len(hepfm.open(tmp_path / "copy" / "quick.parquet")) > 0
+    assert bytes_of(tmp_path / "staged") == {name.removeprefix("staged/"): value for name, value in before.items()}
+
+
+def test_a_converted_file_that_was_damaged_since_is_made_again(small_campaign, tmp_path):
+    files = stage(small_campaign[1], tmp_path)
+    before = bytes_of(tmp_path)
+    path = tmp_path / files[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    stage(small_campaign[1], tmp_path)
+    assert bytes_of(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Kinds of numbers that the command line takes."""
+"""Kinds of numbers and paths that the command line takes."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,3 +50,17 @@ class Positive(click.ParamType):  # type: ignore[type-arg]
         if not math.isfinite(number) or number <= 0:
             self.fail(f"{value!r} given, expected a positive number.", param, ctx)
         return number
+
+
+class LocalPath(click.Path):
+    """A path of the file system, for files that are written there and nowhere else."""
+
+    def __init__(self, **more: Any) -> None:  # noqa: ANN401
+        """Give a `pathlib.Path`; takes the other arguments of `click.Path`."""
+        super().__init__(path_type=Path, **more)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Refuse a URL, of which a path would make a folder here."""
+        if "://" in str(value):
+            self.fail(f"{value!r} given, expected a local path. Write there, then copy.", param, ctx)
+        return super().convert(value, param, ctx)

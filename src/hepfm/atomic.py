@@ -6,6 +6,7 @@ FileNotFoundError and FileExistsError of the file system.
 """
 
 import errno
+import hashlib
 import io
 import os
 import re
@@ -87,6 +88,12 @@ def open_file(path: Path) -> Opened:
         return path.open("rb")
     with _errors_of(path):
         return io.BytesIO(_store(path).cat_file(_key(path)))
+
+
+def file_digest(path: Path | str) -> str:
+    """sha256 of a file's bytes, in hexadecimal; the file may be given by its URL."""
+    with open_file(location(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def names(folder: Path, pattern: str = "*") -> list[str]:

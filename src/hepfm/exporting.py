@@ -12,7 +12,7 @@ from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.formats import omnilearned, padded, parquet, root, rs3l
 from hepfm.opening import open as open_jets
-from hepfm.schema import SPLITS, unknown_name
+from hepfm.schema import SPLITS, is_plain_name, unknown_name
 from hepfm.table import JetTable
 
 _TABLE_JETS = 8192
@@ -129,6 +129,11 @@ def _by_variation(dataset: Dataset) -> Iterator[tuple[str, Dataset]]:
     if not all(len(file.variations) == 1 for file in dataset.files):
         yield "jets", dataset
         return
+    if strange := [name for name in dataset.variations if not is_plain_name(name)]:
+        msg = (
+            f"{dataset.name}: variation {strange[0]!r} cannot name a file. Expected letters, digits, -, _, + and dots."
+        )
+        raise InputError(msg)
     for name in dataset.variations:
         one = Dataset([file for file in dataset.files if file.variations == (name,)], name)
         if len(one):

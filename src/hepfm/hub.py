@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hepfm.errors import InputError, StorageError
 
@@ -97,7 +97,7 @@ def publish_folder(
     from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 
     api = HfApi()
-    with _errors_of(repo):
+    with _errors_of(repo, kind):
         url = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
         info = api.repo_info(repo, repo_type=kind)
         if private and not info.private:
@@ -139,7 +139,7 @@ def compare(folder: Path, repo: str, *, sign: str) -> Upload:
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    with _errors_of(repo):
+    with _errors_of(repo, "dataset"):
         try:
             remote = _remote_files(repo)
         except RepositoryNotFoundError:
@@ -148,25 +148,34 @@ def compare(folder: Path, repo: str, *, sign: str) -> Upload:
     return _compare(folder, local_files(folder), remote)
 
 
-def fetch_file(repo: str, path: str, *, revision: str | None = None) -> Path:
-    """Fetch a file of a dataset, or find the copy that was fetched before.
+def fetch_file(
+    repo: str,
+    path: str,
+    *,
+    kind: Kind = "dataset",
+    revision: str | None = None,
+    **more: Any,  # noqa: ANN401
+) -> Path:
+    """Fetch a file of a dataset or a model, or find the copy that was fetched before.
 
     Args:
         repo: OWNER/NAME.
         path: of the file in the repository.
+        kind: which of the two it is.
         revision: branch, tag or commit; by default the newest state. A commit's file is never asked for twice.
+        more: arguments of `huggingface_hub.hf_hub_download`, such as token and cache_dir.
 
     Returns:
         Where the copy lies. Do not change it.
 
     Raises:
-        InputError: there is no such dataset, revision or file, or it is private.
-        StorageError: the Hub cannot be reached.
+        InputError: there is no such dataset or model, revision or file, or it is private.
+        StorageError: the Hub cannot be reached, or the copy not written.
     """
     from huggingface_hub import hf_hub_download
 
-    with _errors_of(repo):
-        return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision))
+    with _errors_of(repo, kind):
+        return Path(hf_hub_download(repo, path, repo_type=kind, revision=revision, **more))
 
 
 def _remote_files(repo: str, revision: str | None = None, *, kind: Kind = "dataset") -> "dict[str, RepoFile]":
@@ -206,7 +215,7 @@ def _is_same(path: Path, size: int, remote: "RepoFile") -> bool:
 
 
 @contextmanager
-def _errors_of(repo: str) -> Iterator[None]:
+def _errors_of(repo: str, kind: Kind) -> Iterator[None]:
     """Turn what the Hub's client raises into one clear line, without the address of a request or a token."""
     import httpx2
     from huggingface_hub import errors
@@ -225,10 +234,11 @@ def _errors_of(repo: str) -> Iterator[None]:
         msg = f"{repo}: has no such revision. Choose a branch, tag or commit that it has."
         raise InputError(msg) from error
     except errors.EntryNotFoundError as error:
-        msg = f"{repo}: lacks a file that hepfm's datasets have; was it published with hepfm-data publish?"
+        command = {"dataset": "publish", "model": "pretrain --push"}[kind]
+        msg = f"{repo}: lacks a file that hepfm's {kind}s have; was it published with hepfm-data {command}?"
         raise InputError(msg) from error
     except errors.RepositoryNotFoundError as error:
-        msg = f"{repo}: no such dataset on the Hub, or it is private and you are not logged in (hf auth login)"
+        msg = f"{repo}: no such {kind} on the Hub, or it is private and you are not logged in (hf auth login)"
         raise InputError(msg) from error
     except errors.HfHubHTTPError as error:
         raise _refusal(repo, error.response.status_code, error.server_message or "") from error
@@ -241,6 +251,9 @@ def _errors_of(repo: str) -> Iterator[None]:
         raise InputError(msg) from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, ConnectionError) as error:
         msg = f"{repo}: the Hub cannot be reached ({type(error).__name__}). Check the connection, then run again."
+        raise StorageError(msg) from error
+    except OSError as error:
+        msg = f"{repo}: its files cannot be read or kept here: {error}. Mend that, or set HF_HOME to another folder."
         raise StorageError(msg) from error
     finally:
         logging.getLogger(_CLIENTS_LOGGER).removeFilter(signatures)

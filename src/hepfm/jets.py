@@ -138,10 +138,10 @@ def _string_form(name: str) -> ak.forms.Form:
 
 
 def _ragged_text(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Offsets and letters of ASCII words."""
-    width = max(1, values.dtype.itemsize // 4)
-    lengths = np.char.str_len(values)
-    letters = values.astype(f"S{width}").view(np.uint8).reshape(len(values), width)
+    """Offsets and letters of words, in UTF-8 as Awkward wants them."""
+    encoded = np.char.encode(values, "utf-8")
+    width, lengths = max(1, encoded.dtype.itemsize), np.char.str_len(encoded)
+    letters = encoded.astype(f"S{width}").view(np.uint8).reshape(len(values), width)
     offsets = np.zeros(len(values) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets, letters[np.arange(width) < lengths[:, np.newaxis]]

@@ -1,7 +1,7 @@
 """Open jets, whatever holds them: a campaign, files, a dataset of the Hub."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from hepfm import manifest
@@ -14,13 +14,15 @@ from hepfm.formats.recognition import open_file
 from hepfm.hub import is_repo_id
 
 Source = str | os.PathLike[str]
+# Endings that no dataset of the Hub has in its name: a mistyped path is not asked for there.
+_OF_FILES = (".root", ".h5", ".hdf5", ".parquet", ".npz", ".csv")
 
 
-def open(source: Source | Sequence[Source], *, revision: str | None = None, columns: Source | None = None) -> Dataset:
+def open(source: Source | Iterable[Source], *, revision: str | None = None, columns: Source | None = None) -> Dataset:
     """Open jets for reading.
 
     Args:
-        source: a campaign folder, a file, a list of files, a folder that `export` wrote, or the
+        source: a campaign folder, a file, files, a folder in the Hub's layout as `export` makes of a campaign, or the
             name of a dataset on the Hub such as "hepfm/resim-jets". Paths may be URLs such as s3://bucket/resim-jets.
         revision: of a dataset on the Hub: a branch, tag or commit; by default the newest.
         columns: for tables of no layout that hepfm knows: the path of a column map, or the name of one of
@@ -32,7 +34,7 @@ def open(source: Source | Sequence[Source], *, revision: str | None = None, colu
         StorageError: the store or the Hub cannot be reached.
     """
     column_map = None if columns is None else os.fspath(columns)
-    if isinstance(source, Sequence) and not isinstance(source, str):
+    if not isinstance(source, str | os.PathLike):
         paths = [location(path) for path in source]
         if folders := [path for path in paths if is_folder(path)]:
             msg = f"{folders[0]}: is a folder; expected a list of files. Open a folder by itself, or list its files."
@@ -48,7 +50,7 @@ def open(source: Source | Sequence[Source], *, revision: str | None = None, colu
         if exists(path / INDEX):
             return Dataset(open_folder(path), str(path))
         return _open_campaign(path)
-    if isinstance(source, str) and is_repo_id(source):
+    if isinstance(source, str) and is_repo_id(source) and path.suffix not in _OF_FILES:
         return Dataset(open_repository(source, revision), source)
     msg = f"{path}: no such file or folder; expected a campaign folder, a file of jets, or OWNER/NAME of the Hub"
     raise InputError(msg)
@@ -61,6 +63,7 @@ def _open_campaign(folder: Path) -> Dataset:
     order = {name: position for position, name in enumerate(listed if isinstance(listed, list) else ())}
     records.sort(key=lambda r: (order.get(r.variation, len(order)), r.variation, r.chunk, r.path))
     files = [
-        ShardFile(f"{folder}/{r.path}", r.n_jets, variations=(r.variation,), processes=(r.process,)) for r in records
+        ShardFile(f"{folder}/{r.path}", r.n_jets, variations=(r.variation,), processes=(r.process,), sha256=r.sha256)
+        for r in records
     ]
     return Dataset(files, str(folder))

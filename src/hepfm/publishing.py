@@ -1,7 +1,7 @@
 """A campaign in the Hub's layout, on disk and on the Hub: Parquet files by variation and split, an index, a card."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import Any, Self
 import numpy as np
 
 from hepfm import __version__, manifest
-from hepfm.atomic import location, names, remove, write_whole
+from hepfm.atomic import exists, file_digest, location, names, remove, write_whole
 from hepfm.cards.dataset_card import dataset_card
 from hepfm.cards.pictures import FOLDER as PICTURES
 from hepfm.cards.pictures import write_pictures
 from hepfm.dataset import Dataset
 from hepfm.errors import CampaignError, InputError
-from hepfm.formats.hdf5 import file_digest
-from hepfm.formats.hub_layout import INDEX, PublishedFile, data_path, write_index
+from hepfm.formats.hub_layout import INDEX, PublishedFile, data_path, open_folder, write_index
 from hepfm.formats.parquet import ARROW_VERSION, parquet_writer, read_metadata
 from hepfm.hub import Published, Upload, compare, publish_folder
 from hepfm.opening import open as open_jets
@@ -95,6 +94,11 @@ def _stage_checked(folder: Path | str, out: Path | str, how: Publication, report
     stage(folder, out, report=report, repo=how.repo, license=how.license)
 
 
+def is_campaign(folder: Path | str) -> bool:
+    """Whether a folder, or its URL, is that of a campaign."""
+    return exists(location(folder) / CAMPAIGN_FILE)
+
+
 def stage(
     folder: Path | str,
     out: Path | str,
@@ -124,6 +128,9 @@ def stage(
         StorageError: a file could not be written.
     """
     source, target = location(folder), Path(out)
+    if not is_campaign(folder):
+        msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
+        raise CampaignError(msg)
     dataset = open_jets(str(folder))
     _check_target(target)
     if not len(dataset):
@@ -132,17 +139,17 @@ def stage(
     # A variation may have no jet at all: in the beginning of a campaign, or above a high threshold.
     with_jets = {name for file in dataset.files if file.n_jets for name in file.variations}
     dataset = Dataset([file for file in dataset.files if with_jets.issuperset(file.variations)], dataset.name)
-    records = {f"{source}/{record.path}": record.sha256 for record in manifest.read(source)}
     published: list[PublishedFile] = []
+    recorded = _recorded(target)
     n_done = 0
     for variation in dataset.variations:
         one = Dataset([file for file in dataset.files if file.variations == (variation,)], variation)
-        source_digest = _digest([records[file.path] for file in one.files])
+        source_digest = _digest([file.sha256 for file in one.files])
         splits = split_of(np.concatenate([t.columns["event_id"] for t in one.tables(1 << 20, ["event_id"])]))
         counts = np.bincount(splits, minlength=len(SPLITS)).tolist()
         with ExitStack() as stack:
             sinks = [
-                stack.enter_context(_SplitFiles(target, variation, split, n_jets, source_digest))
+                stack.enter_context(_SplitFiles(target, variation, split, n_jets, source_digest, recorded))
                 for split, n_jets in zip(SPLITS, counts, strict=True)
             ]
             if any(not sink.is_there for sink in sinks):
@@ -154,6 +161,10 @@ def stage(
                     n_done += table.n_jets
                     if report is not None:
                         report(variation, n_done, len(dataset))
+            else:
+                n_done += len(one)
+                if report is not None:
+                    report(variation, n_done, len(dataset))
         for sink in sinks:
             published += [
                 PublishedFile(name, variation, sink.split, one.processes, size, file_digest(target / name))
@@ -181,8 +192,11 @@ def _digest(shards: Sequence[str]) -> str:
 class _SplitFiles:
     """The files of one split of a variation; jets are added in order, and each file is closed when it is full."""
 
-    def __init__(self, folder: Path, variation: str, split: str, n_jets: int, source: str) -> None:
+    def __init__(
+        self, folder: Path, variation: str, split: str, n_jets: int, source: str, recorded: Mapping[str, str]
+    ) -> None:
         self.folder, self.variation, self.split, self.source = folder, variation, split, source
+        self._recorded = recorded
         whole, rest = divmod(n_jets, _FILE_JETS)
         sizes = [_FILE_JETS] * whole + [rest] * bool(rest)
         self.files = {data_path(variation, split, i, len(sizes)): size for i, size in enumerate(sizes)}
@@ -233,8 +247,10 @@ class _SplitFiles:
         }
 
     def _is_written(self, name: str, size: int) -> bool:
+        path = self.folder / name
         with suppress(InputError, OSError):
-            return read_metadata(self.folder / name) == self._provenance(name, size)
+            is_ours = read_metadata(path) == self._provenance(name, size)
+            return is_ours and (name not in self._recorded or file_digest(path) == self._recorded[name])
         return False
 
 
@@ -255,6 +271,13 @@ def _check_target(folder: Path) -> None:
     if strangers:
         msg = f"{folder}: holds {strangers[0]}, which is not of a converted campaign. Choose an empty or a new folder."
         raise InputError(msg)
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Digests of the files as they were when the index was written: one that has another since then is damaged."""
+    with suppress(InputError, OSError):
+        return {file.path.removeprefix(f"{folder}/"): file.sha256 for file in open_folder(folder)}
+    return {}
 
 
 def _is_ours(path: Path) -> bool:

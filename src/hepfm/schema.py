@@ -5,6 +5,7 @@ Particle Transformer and other JetClass readers take the data unchanged.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
+from hepfm.hashing import hashed
 
 FORMAT_VERSION = 1
 """Goes up when a column changes its name, type, unit or meaning; adding a column leaves it."""
@@ -133,7 +135,13 @@ def is_constituent(name: str) -> bool:
     return name.startswith(_CONSTITUENT_PREFIX)
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name, from a file of anybody's, can be that of a file, and of none elsewhere."""
+    return re.fullmatch(r"[\w+-][\w.+-]*", name) is not None
+
+
 SPLITS = ("train", "validation", "test")
+_SPLIT_SEED = 0
 SPLIT_RULE = "splitmix64(event_id) mod 10: 0-7 train, 8 validation, 9 test (version 1)"
 """How `split_of` decides; published data sets depend on it, so a change is a new version."""
 
@@ -150,16 +158,9 @@ def split_of(event_id: NDArray[np.int64]) -> NDArray[np.int8]:
     Returns:
         Indices into `SPLITS`, same shape.
 
-    Source: splitmix64's output function, Steele, Lea and Flood, OOPSLA 2014, doi:10.1145/2660193.2660195.
     """
-    z = np.asarray(event_id, dtype=np.int64).astype(np.uint64)
-    # Multiplying modulo 2^64 is what is meant; NumPy would warn of it for a single number.
-    with np.errstate(over="ignore"):
-        z = z + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    tenth = (z % np.uint64(10)).astype(np.int8)
+    mixed = hashed(np.asarray(event_id, dtype=np.int64).astype(np.uint64), _SPLIT_SEED)
+    tenth = (mixed % np.uint64(10)).astype(np.int8)
     split: NDArray[np.int8] = np.clip(tenth - np.int8(7), 0, 2)
     return split
 

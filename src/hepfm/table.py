@@ -87,10 +87,7 @@ class JetTable:
     def select(self, which: NDArray[np.bool_] | NDArray[np.integer[Any]]) -> Self:
         """Take some jets, by a mask of shape (N,) or by their indices in the order wanted."""
         rows = np.flatnonzero(which) if which.dtype == bool else which
-        counts = self.counts[rows]
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
-        source = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+        offsets, source = ragged_rows(self.offsets, rows)
         return type(self)(
             columns={name: values[rows] for name, values in self.columns.items()},
             offsets=offsets,
@@ -156,6 +153,21 @@ class JetTable:
                     raise InputError(unknown_name("column", name, COLUMNS))
 
 
+def ragged_rows(offsets: NDArray[np.int64], rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Offsets and flat indices of a ragged array's `rows`, in that order; of M rows, of shapes (M + 1,) and (K,)."""
+    counts = np.diff(offsets)[rows]
+    taken = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=taken[1:])
+    return taken, np.repeat(offsets[:-1][rows] - taken[:-1], counts) + np.arange(taken[-1])
+
+
+def jet_keys(event_id: NDArray[Any], jet_index: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each jet, shape (N,): alike for views of a jet, and ordered by event_id and jet_index."""
+    # Event numbers may use all 64 bits; their ranks leave room for the 8 of jet_index.
+    ranks = np.unique(event_id, return_inverse=True)[1].astype(np.int64)
+    return ranks * 256 + jet_index.astype(np.int64) + 128
+
+
 def matching_rows(first: JetTable, second: JetTable) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Find the jets that two views have in common, by event_id and jet_index.
 
@@ -166,11 +178,8 @@ def matching_rows(first: JetTable, second: JetTable) -> tuple[NDArray[np.intp], 
     Raises:
         InputError: a table holds a jet twice.
     """
-    events = np.concatenate([first.columns["event_id"], second.columns["event_id"]])
-    # Event numbers may use all 64 bits; their ranks leave room for the 8 of jet_index.
-    ranks = np.unique(events, return_inverse=True)[1]
-    index = np.concatenate([first.columns["jet_index"], second.columns["jet_index"]])
-    keys = ranks.astype(np.int64) * 256 + (index.astype(np.int64) + 128)
+    events, index = (np.concatenate([first.columns[name], second.columns[name]]) for name in ("event_id", "jet_index"))
+    keys = jet_keys(events, index)
     ours, theirs = keys[: first.n_jets], keys[first.n_jets :]
     for table, table_keys in ((first, ours), (second, theirs)):
         _, places, counts = np.unique(table_keys, return_index=True, return_counts=True)

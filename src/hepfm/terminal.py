@@ -123,7 +123,8 @@ def watch(folder: str) -> None:
                 done.add(record)
             report(done)
             if done.n_shards_done > n_seen and not sys.stderr.isatty():
-                print(f"{done.n_shards_done:,} of {n_shards:,} shards, {done.n_views:,} views, {done.n_jets:,} jets")
+                counts = f"{done.n_shards_done:,} of {n_shards:,} shards, {done.n_views:,} views, {done.n_jets:,} jets"
+                print(counts, file=sys.stderr)
             n_seen = done.n_shards_done
             if n_seen < n_shards:
                 time.sleep(_WATCH_SECONDS)

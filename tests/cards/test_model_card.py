@@ -25,11 +25,11 @@ from hepfm.cards.model_figures import (
 )
 from hepfm.cards.run_figures import write_evaluation_figures
 from hepfm.errors import InputError
+from hepfm.run_folder import read_metrics
 from hepfm.training.evaluation import Question, evaluate, write_evaluation
 from hepfm.training.finetune import finetune
 from hepfm.training.finetuning import Finetuning
 from hepfm.training.labels import Labels
-from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger
 
 

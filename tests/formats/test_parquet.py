@@ -232,3 +232,12 @@ def test_damage_is_one_clear_line(path, tmp_path, where):
     (tmp_path / "zeroed.parquet").write_bytes(zeroed)
     with pytest.raises(InputError, match=r"zeroed\.parquet: damaged"):
         everything(open_parquet(tmp_path / "zeroed.parquet"))
+
+
+def test_text_of_any_alphabet_is_read(tmp_path):
+    words = ["H→bb", "", "ttbar", "γγ"]
+    momenta = {f"part_{name}": [[1.0]] * 4 for name in ("px", "py", "pz", "energy")}
+    table = pa.table({"process": words, **momenta})
+    pq.write_table(table, tmp_path / "mine.parquet")
+
+    assert hepfm.open(tmp_path / "mine.parquet").read(["process"]).process.to_list() == words

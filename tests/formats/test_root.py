@@ -10,7 +10,7 @@ from jet_tables import assert_same, jet_table
 
 from hepfm.errors import HepfmError, InputError
 from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
-from hepfm.formats.root import is_jetclass, left_out, open_root, write_root
+from hepfm.formats.root import left_out, open_root, write_root
 from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, JET_CLASSES
 from hepfm.table import JetTable
 
@@ -167,7 +167,6 @@ def test_jetclass_two_is_read(shared):
     table = file.read(names, 0, 100)
 
     with uproot.open(path) as content:
-        assert is_jetclass(content)
         truth = content["tree"].arrays(["jet_label", "jet_pt", "part_px", "part_charge", "part_isMuon", "genjet_pt"])
     assert (file.n_jets, len(file.classes)) == (100, 188)
     assert "aux_genpart_isResX" in file.notes[0] and "genpart_px" in file.notes[0]
@@ -291,13 +290,6 @@ def test_values_that_fit_no_column_are_refused(tmp_path):
         file.read(["part_charge"], 0, 1)
     with pytest.raises(InputError, match=r"branch 'part_px' has other numbers of constituents than 'part_isMuon'"):
         file.read(["part_isMuon"], 0, 1)
-
-
-def test_files_that_are_not_jetclass_are_told_apart(tmp_path, written, shared):
-    with uproot.open(written) as file:
-        assert is_jetclass(file)
-    with uproot.open(shared / "data" / "cms_pfnano.root") as file:
-        assert not is_jetclass(file)
 
 
 def test_the_tree_is_found_by_its_branches_unless_there_are_several(tmp_path):

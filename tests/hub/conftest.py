@@ -15,16 +15,16 @@ from server import WRITER, Hub
 
 REPO = "hepfm/resim-jets"
 
-# Publishes one campaign with several tokens, under several names, and says what became of each.
+# Publishes one campaign with several tokens, in several ways, and says what became of each.
 PUBLISH = """
 import json, os, sys
 from hepfm.errors import HepfmError
 from hepfm.publishing import Publication, publish
 answers = []
-for token, name in json.loads(sys.argv[2]):
+for token, how in json.loads(sys.argv[2]):
     os.environ["HF_TOKEN"] = token
     try:
-        publish(sys.argv[1], "staged", Publication(name))
+        publish(sys.argv[1], "staged", Publication(**how))
         answers.append(["done", ""])
     except HepfmError as error:
         answers.append([type(error).__name__, str(error)])
@@ -65,10 +65,11 @@ class Client:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def publish(self, campaign: Path, cases: Iterable[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
-        """Publish with tokens under names, all in one process: the error's type and text, or "done", of each."""
-        done = self(sys.executable, "-c", PUBLISH, campaign, json.dumps([*cases]))
-        return dict(zip(cases, json.loads(done.stdout), strict=True))
+    def publish(self, campaign: Path, cases: Iterable[tuple[str, str | dict[str, object]]]) -> list[tuple[str, str]]:
+        """Publish with tokens, each under a name or in a way, all in one process: the error and its text, or "done"."""
+        ways = [(token, how if isinstance(how, dict) else {"repo": how}) for token, how in cases]
+        done = self(sys.executable, "-c", PUBLISH, campaign, json.dumps(ways))
+        return [(error, text) for error, text in json.loads(done.stdout)]
 
 
 @pytest.fixture

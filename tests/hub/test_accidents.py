@@ -39,7 +39,7 @@ def test_accidents_that_last_are_one_clear_line_and_the_same_call_finishes(hub, 
     hub.faults += [fault for fault, _, _ in LASTING.values()]
     broken = client.publish(campaign, [(WRITER, name) for name in LASTING])
     sent = hub.count("PUT", "/storage/")
-    for (_, name), (error, message) in broken.items():
+    for name, (error, message) in zip(LASTING, broken, strict=True):
         assert error == LASTING[name][1]
         assert message.startswith(f"{name}: ")
         assert LASTING[name][2] in message
@@ -51,7 +51,7 @@ def test_accidents_that_last_are_one_clear_line_and_the_same_call_finishes(hub, 
     hub.tokens["hf_new"] = ("hepfm", "write")
     again = client.publish(campaign, [("hf_new", name) for name in LASTING])
 
-    assert set(map(tuple, again.values())) == {("done", "")}
+    assert set(again) == {("done", "")}
     # What was stored before the accident is not sent again.
     assert hub.count("PUT", "/storage/") == sent > 0
     assert all(len(repository.trees) == 2 for repository in hub.repositories.values())

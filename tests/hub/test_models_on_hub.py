@@ -1,7 +1,9 @@
-"""A pre-trained backbone on the Hub on loopback: pushed by the command, loaded by name."""
+"""A backbone pre-trained on a dataset of the Hub on loopback: pushed by the command, loaded by name."""
 
 import json
 import sys
+
+from conftest import REPO
 
 RECIPE = """
 objective = "mpm"
@@ -30,7 +32,7 @@ plain = transformers.AutoModel.from_pretrained("hepfm/mpm-mini")
 weights = [model.state_dict() for model in (here, there, plain)]
 answers = [json.loads(said.getvalue().splitlines()[-1])]
 answers.append(all(torch.equal(weights[0][name], other[name]) for other in weights for name in weights[0]))
-for name, more in (("hepfm/nothing", {}), ("hepfm/mpm-mini", {"revision": "v9"})):
+for name, more in (("hepfm/connected", {}), ("hepfm/mpm-mini", {"revision": "v9"})):
     try:
         AutoModel.from_pretrained(name, **more)
     except HepfmError as error:
@@ -39,29 +41,24 @@ print(json.dumps(answers))
 """
 
 
-def test_pushed_backbone_is_loaded_by_its_name_and_nothing_is_sent_twice(hub, client, small_campaign):
-    (client.folder / "mini.toml").write_text(RECIPE)
-    command = (
-        "pretrain",
-        "mini.toml",
-        "--data",
-        small_campaign[1],
-        "--out",
-        "run",
-        "--push",
-        "hepfm/mpm-mini",
-        "--json",
-    )
-    done = client(sys.executable, "-c", PUSH_AND_LOAD, *command)
+def test_pushed_backbone_is_loaded_by_its_name_and_nothing_is_sent_twice(published):
+    hub, run = published.hub, published.folder / "run"
+    (published.folder / "mini.toml").write_text(RECIPE)
+    n_commits = hub.count("POST", "/commit/")
+    command = ("pretrain", "mini.toml", "--data", REPO, "--out", "run", "--push", "hepfm/mpm-mini", "--json")
+    done = published(sys.executable, "-c", PUSH_AND_LOAD, *command)
     answer, equal, no_network, no_revision = json.loads(done.stdout.splitlines()[-1])
     files = set(hub.repositories["models", "hepfm/mpm-mini"].tree()) - {".gitattributes"}
+    card, data = (run / "README.md").read_text(), json.loads((run / "training.json").read_text())["data"]["sources"][0]
 
     assert files >= {"README.md", "config.json", "model.safetensors", "recipe.toml", "training.json", "metrics.jsonl"}
     assert not any("checkpoint" in name for name in files)
-    assert hub.count("POST", "/commit/") == 1
+    assert hub.count("POST", "/commit/") == n_commits + 1
     assert answer["url"].endswith("/hepfm/mpm-mini")
-    assert 'AutoModel.from_pretrained("hepfm/mpm-mini")' in (client.folder / "run" / "README.md").read_text()
+    assert 'AutoModel.from_pretrained("hepfm/mpm-mini")' in card
+    assert f'datasets: ["{REPO}"]' in card
+    assert (data["name"], data["published"]) == (REPO, True)
     assert equal
-    for message, name in ((no_network, "hepfm/nothing"), (no_revision, "hepfm/mpm-mini")):
-        assert message.startswith(f"InputError: {name}: no such network, revision")
-        assert "\n" not in message
+    assert no_network.startswith("InputError: hepfm/connected: no such model on the Hub, or it is private")
+    assert no_revision.startswith("InputError: hepfm/mpm-mini: has no such revision")
+    assert no_network.count("\n") == no_revision.count("\n") == 0

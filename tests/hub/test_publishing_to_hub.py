@@ -36,17 +36,17 @@ def test_published_campaign_is_one_commit_with_a_version_and_a_second_run_sends_
 
 
 def test_version_stays_what_it_was(published, small_campaign):
-    command = ("hepfm-data", "publish", small_campaign[1], "--repo", REPO, "--out", "staged")
+    ways = [{"tag": "v2"}, {"tag": "v1", "license": "cc0-1.0"}]
     n_commits = published.hub.count("POST", "/commit/")
-    published(*command, "--tag", "v2")
-    refused = published(*command, "--tag", "v1", "--license", "cc0-1.0", ok=False)
+    again, refused = published.publish(small_campaign[1], [(WRITER, {"repo": REPO, **how}) for how in ways])
     tags = dict(published.hub.repositories[KEY].tags)
     n_refused = published.hub.count("POST", "/commit/")
-    for license in ("cc0-1.0", "cc-by-4.0", "cc0-1.0"):
-        published(*command, "--license", license)
+    ways = [{"license": license} for license in ("cc0-1.0", "cc-by-4.0", "cc0-1.0")]
+    published.publish(small_campaign[1], [(WRITER, {"repo": REPO, **how}) for how in ways])
 
-    assert refused.returncode == 2
-    assert "version 'v1' exists, of other files" in refused.stderr
+    assert again == ("done", "")
+    assert refused[0] == "InputError"
+    assert "version 'v1' exists, of other files" in refused[1]
     assert (set(tags), len(set(tags.values()))) == ({"v1", "v2"}, 2)
     assert n_refused == n_commits
     # Without a name, another licence is another version, and the old one can come back.
@@ -90,15 +90,16 @@ def test_what_a_new_state_lacks_is_deleted_and_that_is_said(published, small_cam
     assert "notes.csv" not in published.hub.repositories[KEY].tree()
 
 
-def test_what_is_public_is_not_published_as_private(hub, publish):
-    publish()
+def test_what_is_public_is_not_published_as_private(hub, client, publish, campaign):
+    private = {"private": True, "license": "cc0-1.0"}
+    made, refused = client.publish(campaign, [(WRITER, REPO), (WRITER, {"repo": REPO, **private})])
     n_commits = hub.count("POST", "/commit/")
-    refused = publish("--private", "--license", "cc0-1.0", ok=False)
-    made = publish("--private", repo="hepfm/secret")
+    secret = publish("--private", repo="hepfm/secret")
 
-    assert refused.returncode == 2 and "exists, and is public" in refused.stderr
-    assert hub.count("POST", "/commit/") == n_commits + 1
-    assert hub.repositories["datasets", "hepfm/secret"].private and "hepfm/secret" in made.stdout
+    assert made == ("done", "")
+    assert refused[0] == "InputError" and "exists, and is public" in refused[1]
+    assert (n_commits, hub.count("POST", "/commit/")) == (1, 2)
+    assert hub.repositories["datasets", "hepfm/secret"].private and "hepfm/secret" in secret.stdout
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
@@ -145,8 +146,7 @@ def test_what_may_not_be_written_is_one_clear_line_without_the_token(hub, client
     }
     answers = client.publish(campaign, expected)
 
-    for (token, repo), words in expected.items():
-        error, message = answers[token, repo]
+    for ((_, repo), words), (error, message) in zip(expected.items(), answers, strict=True):
         assert error == "InputError"
         assert message.startswith(f"{repo}: ")
         assert words in message

@@ -75,6 +75,18 @@ def test_visible_constituents_are_encoded_as_if_the_hidden_ones_did_not_exist():
     assert torch.equal(model(**batch).pooler_output, alone.pooler_output)
 
 
+@torch.no_grad()
+def test_the_vector_of_a_jet_is_made_of_what_is_visible_where_the_encoder_sees_the_holes():
+    model = masked_model("encoder")
+    batch = batch_of(model)
+    seen = {}
+    model.backbone.encoder.register_forward_hook(lambda _, __, output: seen.update(encoded=output))
+    pooled = model(**batch).pooler_output
+    visible = seen["encoded"][:, : batch["mask"].shape[1]] * batch["mask"].unsqueeze(-1)
+
+    torch.testing.assert_close(pooled, visible.sum(1) / batch["mask"].sum(1, keepdim=True))
+
+
 @pytest.mark.parametrize("form", FORMS)
 @torch.no_grad()
 def test_only_the_head_knows_the_order(form):

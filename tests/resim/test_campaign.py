@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hepfm.atomic import file_digest
 from hepfm.errors import InputError
-from hepfm.formats.hdf5 import file_digest
 from hepfm.resim.campaign import Campaign, check, check_files
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS

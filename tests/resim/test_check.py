@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from hepfm import manifest
+from hepfm.atomic import file_digest
 from hepfm.errors import CampaignError, HepfmError
-from hepfm.formats.hdf5 import file_digest, read_attributes, read_shard, write_shard
+from hepfm.formats.hdf5 import read_attributes, read_shard, write_shard
 from hepfm.resim import Campaign, repair
 from hepfm.resim.check import check_campaign
 from hepfm.table import JetTable

@@ -25,7 +25,10 @@ MPI_OFF = ("PartonLevel:MPI = off",)
 VINCIA = (*VARIATIONS["vincia"].settings, "PartonLevel:MPI = off")  # with it, an event takes a tenth of a second
 LEADING_JET = JetSelection(candidate_pt_min=0.0, pt_min=20.0, pt_max=float("inf"), abs_eta_max=5.0)
 
-SAMPLES = [(process, NOMINAL) for process in PROCESSES] + [("QCD", VINCIA), ("Tbqq", VINCIA)]
+# The underlying event takes three quarters of the time, and hides what the others do.
+WITH_UNDERLYING_EVENT = ("QCD", "Hgg", "Tbqq")
+SAMPLES = [(process, NOMINAL if process in WITH_UNDERLYING_EVENT else MPI_OFF) for process in PROCESSES]
+SAMPLES += [("QCD", VINCIA), ("Tbqq", VINCIA)]
 OBSERVABLES = (
     "particles",
     "charged particles",
@@ -144,7 +147,7 @@ def p_values(first: Particles, second: Particles) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("process", "settings"), SAMPLES, ids=[f"{p}-{'vincia' if s else 'default'}" for p, s in SAMPLES]
+    ("process", "settings"), SAMPLES, ids=[f"{p}-{'vincia' if s == VINCIA else 'default'}" for p, s in SAMPLES]
 )
 def test_frozen_events_are_showered_into_what_pythia_makes_in_one_go(process: str, settings: tuple[str, ...]) -> None:
     found = p_values(in_one_go(process, settings), frozen_and_showered(process, settings))

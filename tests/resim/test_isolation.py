@@ -73,10 +73,11 @@ def test_variation_that_kills_too_often_is_one_clear_error(
     campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(isolation, "_MAX_CRASHES", 0)
-    prepare(campaign, tmp_path)
-    poison(campaign, tmp_path, 1)
-    with pytest.raises(CampaignError, match="more than 0 events of one chunk kill the generator, such as event 1"):
-        run_isolated(campaign, str(tmp_path), next(iter(campaign.tasks())))
+    one_by_one = replace(campaign, chunk_events=1)
+    prepare(one_by_one, tmp_path)
+    poison(one_by_one, tmp_path, 0)
+    with pytest.raises(CampaignError, match="more than 0 events of one chunk kill the generator, such as event 0"):
+        run_isolated(one_by_one, str(tmp_path), next(iter(one_by_one.tasks())))
 
 
 def test_isolated_task_gives_the_bytes_of_any_other(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
@@ -86,6 +87,13 @@ def test_isolated_task_gives_the_bytes_of_any_other(small_campaign: tuple[Campai
     [record] = run_isolated(campaign, str(tmp_path / "c"), task)
     expected = {r.path: r.sha256 for r in manifest.read(folder)}
     assert record.sha256 == expected[record.path]
+
+
+def test_fault_of_the_program_is_blamed_on_no_event(campaign: Campaign, tmp_path: Path) -> None:
+    prepare(campaign, tmp_path)
+    task = next(iter(campaign.tasks()))
+    with pytest.raises(RuntimeError, match=r"Traceback[\s\S]*IndexError"):
+        run_isolated(campaign, str(tmp_path), replace(task, views=(7,)))
 
 
 def test_error_of_an_isolated_task_is_that_of_the_task(campaign: Campaign, tmp_path: Path) -> None:

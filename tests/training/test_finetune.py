@@ -17,6 +17,7 @@ import hepfm
 from hepfm import cli
 from hepfm.errors import CampaignError, InputError
 from hepfm.models import AutoModel, AutoModelForSequenceClassification
+from hepfm.run_folder import read_metrics
 from hepfm.schema import split_of
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
@@ -28,7 +29,6 @@ from hepfm.training.labels import Labels, choose
 from hepfm.training.metrics import auc
 from hepfm.training.origin import describe_data
 from hepfm.training.recipes import read_recipe
-from hepfm.training.run import read_metrics
 from hepfm.training.scoring import Tagger
 from hepfm.training.source import Source, open_source, short_name
 

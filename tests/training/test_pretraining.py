@@ -22,11 +22,12 @@ import hepfm
 from hepfm.cli import cli
 from hepfm.errors import CampaignError, InputError
 from hepfm.models import AutoModel, EdgeConvBackbone, JetBackbone
+from hepfm.run_folder import read_metrics
 from hepfm.tokenizers import TokenizerSettings
 from hepfm.training import pretraining
 from hepfm.training.pretraining import PretrainingRecipe, prepare, pretrain
 from hepfm.training.recipes import Optimisation, make_recipe, read_recipe
-from hepfm.training.run import _arguments, read_metrics
+from hepfm.training.run import _arguments
 from hepfm.training.source import Source
 from hepfm.training.tokenizer import TokenizerRecipe, train_tokenizer
 
@@ -356,6 +357,10 @@ def test_an_evaluation_gives_the_same_numbers_again(campaign, tmp_path):
         ({"backbone.checkpoint": "hepfm/mpm-tiny", "backbone.dropout": 0.1}, "dropout goes with new weights"),
         ({"objective": "rs3l", "mpm.tokenizer": "nowhere"}, "a tokenizer is given, but no codes are to be found"),
         ({"optimisation.rate": 1}, "unknown key in optimisation 'rate'"),
+        ({"optimisation.save_every": 0}, "optimisation.save_every must be at least 1, got 0"),
+        ({"optimisation.n_steps": -5}, "optimisation.n_steps must be at least 1, got -5"),
+        ({"optimisation.learning_rate": 0.0}, "learning_rate must be larger than 0, got 0.0"),
+        ({"optimisation.clip": float("nan")}, "optimisation.clip must be at least 0, got nan"),
     ],
 )
 def test_recipes_that_do_not_work_are_one_clear_line(campaign, changes, message):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hepfm.run_folder import finite
 from hepfm.training.comparison import read_evaluations, row_of
 from hepfm.training.reconstruction import (
     Reconstruction,
@@ -13,6 +14,7 @@ from hepfm.training.reconstruction import (
     measure,
     robust_sigma,
     summarise,
+    table_rows,
 )
 
 KINEMATICS = ("part_pt", "part_deta", "part_dphi")
@@ -131,6 +133,16 @@ def test_figures_by_class_and_by_rank_are_those_of_their_members():
     assert found["by_rank"]["1"]["part_deta"]["median"] == pytest.approx(1.0, abs=0.011)
     assert found["by_rank"]["2-3"]["part_deta"]["median"] < 0.011
     assert sum(v["part_deta"]["n"] for v in found["by_rank"].values()) == len(true)
+
+
+def test_what_there_is_nothing_of_is_unknown_in_tables():
+    true, offsets = some_jets()
+    found = finite(measure(before_and_after(true[:0], true[:0], offsets[:1])))
+    rows = table_rows(found)
+
+    assert found["jets"]["jet_pt"] == {"n": 0, "median": None, "sigma": None, "within95": None}
+    assert all(row[2:] == ("-", "-", "-") for row in rows)
+    assert row_of({"quantiser": "ema", "context": "jet"} | found)["jet_pt"] is None
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 import hepfm
 from hepfm.cli import cli
 from hepfm.errors import CampaignError, InputError
+from hepfm.run_folder import read_metrics
 from hepfm.tokenizers import ParticleTokenizer, TokenizerSettings
 from hepfm.training.batches import PaddedJets
 from hepfm.training.recipes import Optimisation, read_recipe, write_recipe
-from hepfm.training.run import read_metrics
 from hepfm.training.tokenizer import TokenizerRecipe, add_tokens, prepare, train_tokenizer
 
 N_STEPS = 24

@@ -14,10 +14,10 @@ from typing import Any
 from hepfm import __version__
 from hepfm.atomic import write_whole
 from hepfm.cards.run_figures import write_evaluation_figures, write_training_figure
-from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
 from hepfm.cards.studies import is_published, shown_name, study_sections
 from hepfm.errors import InputError
 from hepfm.hub import is_repo_id
+from hepfm.run_folder import EVALUATION, ORIGIN, read_metrics, read_object
 
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
@@ -144,7 +144,7 @@ class _Run:
 
 
 def _read_run(folder: Path) -> _Run:
-    config, training = read_object(folder / "config.json"), read_object(folder / "training.json")
+    config, training = read_object(folder / "config.json"), read_object(folder / ORIGIN)
     recipe = folder / "recipe.toml"
     if config is None or training is None or not recipe.exists():
         msg = (

@@ -259,7 +259,7 @@ def draw_training(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draw the losses of a training: of each step's jets, and of those that trained nothing.
 
     Args:
-        metrics: what a run has logged, as `hepfm.training.run.read_metrics` gives it.
+        metrics: what a run has logged, as `hepfm.run_folder.read_metrics` gives it.
 
     Raises:
         InputError: nothing was logged.

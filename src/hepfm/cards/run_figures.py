@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.atomic import write_whole
-from hepfm.cards.run_folder import EVALUATION, read_metrics, read_object
 from hepfm.cards.style import why_no_plots
+from hepfm.run_folder import EVALUATION, read_metrics, read_object
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,5 +97,4 @@ def _training_figure(folder: Path) -> "Callable[[], Figure] | None":
         return None
     from hepfm.cards.model_figures import draw_training
 
-    by_step = {(entry["step"], "loss" in entry, "validation_loss" in entry): entry for entry in metrics}
-    return lambda: draw_training(sorted(by_step.values(), key=lambda entry: int(entry["step"])))
+    return lambda: draw_training(metrics)

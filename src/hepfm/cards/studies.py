@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hepfm.atomic import write_whole
-from hepfm.cards.run_folder import read_object
 from hepfm.hub import is_repo_id
+from hepfm.run_folder import read_object
 from hepfm.zoo import OWNER
 
 FOLDER = "studies"

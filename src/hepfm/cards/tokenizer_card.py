@@ -83,7 +83,8 @@ def _table(found: Mapping[str, Any]) -> str:
     errors = {**found["constituents"], **found["jets"]}
     lines = ["| error of | median | robust σ | 95 % within |", "|---|---|---|---|"]
     for name, values in errors.items():
-        numbers = " | ".join(f"{values[key]:.3g}" for key in ("median", "sigma", "within95"))
+        figures = (values[key] for key in ("median", "sigma", "within95"))
+        numbers = " | ".join("" if figure is None else f"{figure:.3g}" for figure in figures)
         lines.append(f"| {_NAMES.get(name, name)} | {numbers} |")
     lines += [f"\n{name} right: {share:.2%}." for name, share in found["accuracy"].items()]
     use = found["codes"]
@@ -91,6 +92,6 @@ def _table(found: Mapping[str, Any]) -> str:
         f"\nMeasured on {found['n_jets']:,} jets of the {found['data']['split'] or 'whole'} split. "
         f"{use['used']:.1%} of the codes used, perplexity {use['perplexity']:.0f}, entropy {use['entropy']:.2f} bits."
     )
-    if test := found.get("two_sample"):
+    if (test := found.get("two_sample")) and test["auc"] is not None:
         lines.append(f"A classifier tells decoded from true jets with AUC {test['auc']:.3f} ± {test['error']:.3f}.")
     return "\n".join(lines)

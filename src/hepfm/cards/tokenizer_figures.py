@@ -165,7 +165,8 @@ def draw_rate_distortion(evaluations: Sequence[Mapping[str, Any]]) -> "Figure":
     for place, (group, name) in enumerate(panels):
         axes = figure.add_subplot(2, 3, place + 1)
         for number, (kind, members) in enumerate(kinds.items()):
-            points = sorted((m["bits"], m[group][name]["sigma"]) for m in members)
+            measured = ((m["bits"], m[group][name]["sigma"]) for m in members)
+            points = sorted(point for point in measured if point[1] is not None)
             colour, marker = _COLOURS[number % 6], _MARKERS[number % 6]
             axes.plot([p[0] for p in points], [p[1] for p in points], label=kind, color=colour, marker=marker)
         axes.set_yscale("log")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hepfm.arguments import Whole
+from hepfm.arguments import LocalPath, Whole
 from hepfm.commands.options import columns_option, examples, folder_argument, json_option
 
 _MAX_SHOWN = 10_000
@@ -24,7 +24,7 @@ _MAX_SHOWN = 10_000
 @click.option(
     "--to", default="parquet", show_default=True, help="parquet, root (JetClass), rs3l, omnilearned or padded."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Where the files go.  [default: SOURCE-FORMAT]")
+@click.option("--out", type=LocalPath(), help="Where the files go.  [default: SOURCE-FORMAT]")
 @columns_option
 @json_option
 def export(source: str, to: str, out: Path | None, columns: str | None, as_json: bool) -> None:
@@ -34,12 +34,11 @@ def export(source: str, to: str, out: Path | None, columns: str | None, as_json:
     load_dataset, in which files that are up to date stay as they are.
     """
     from hepfm import terminal
-    from hepfm.atomic import is_folder, location
     from hepfm.exporting import export as export_jets
-    from hepfm.publishing import stage
+    from hepfm.publishing import is_campaign, stage
 
     target = out or Path(f"{Path(source).name}-{to}")
-    if to != "parquet" or not is_folder(location(source)):
+    if to != "parquet" or columns or not is_campaign(source):
         exported = export_jets(source, target, to, columns=columns)
         for note in exported.left_out:
             click.echo(f"note: {note}", err=True)
@@ -70,7 +69,7 @@ def export(source: str, to: str, out: Path | None, columns: str | None, as_json:
 @click.option("--tag", help="Name of this version, never to change.  [default: made of the content's digest]")
 @click.option("--private", is_flag=True, help="Only you may see it.")
 @click.option("--license", default="cc-by-4.0", show_default=True, help="The Hub's name of the licence.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where converted files go.  [default: FOLDER-parquet]")
+@click.option("--out", type=LocalPath(), help="Where converted files go.  [default: FOLDER-parquet]")
 @click.option("--dry-run", is_flag=True, help="Check, convert, list what would be sent and deleted, and send nothing.")
 @json_option
 def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: Any) -> None:  # noqa: ANN401
@@ -111,7 +110,7 @@ def publish(folder: str, out: Path | None, dry_run: bool, as_json: bool, **how: 
     )
 )
 @click.argument("source", default="resim-jets")
-@click.option("--out", type=click.Path(path_type=Path), help="The page.  [default: SOURCE-report.html]")
+@click.option("--out", type=LocalPath(), help="The page.  [default: SOURCE-report.html]")
 @click.option(
     "--events", type=Whole(0, _MAX_SHOWN), default=60, show_default=True, help="Jets to look at in the page, at most."
 )

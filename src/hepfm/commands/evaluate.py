@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hepfm.arguments import Whole
+from hepfm.arguments import LocalPath, Whole
 from hepfm.commands.options import Names, allow_missing_option, columns_option, examples, json_option
 
 
@@ -19,7 +19,7 @@ from hepfm.commands.options import Names, allow_missing_option, columns_option, 
 @click.argument("checkpoint")
 @click.argument("data")
 @click.option("--label", help="Column of the truth.  [default: the one that the tagger learned]")
-@click.option("--signal", type=Names(), help="Classes that are signal, for a tagger of two mixed samples.")
+@click.option("--signal", type=Names(), help="Classes that are signal; a tagger of mixed samples needs it.")
 @click.option("--background", type=Names(), help="Classes that are background.  [default: QCD, or the first]")
 @click.option(
     "--split",
@@ -30,7 +30,7 @@ from hepfm.commands.options import Names, allow_missing_option, columns_option, 
 @click.option("--n-jets", default=0, type=Whole(0, 10**12), help="About so many of each variation.  [default: all]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    type=LocalPath(file_okay=False, writable=True),
     help="Folder for evaluation.json and figures; if CHECKPOINT itself, its model card follows.",
 )
 @columns_option

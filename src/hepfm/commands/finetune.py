@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hepfm.arguments import Positive, Whole
+from hepfm.arguments import LocalPath, Positive, Whole
 from hepfm.commands.options import Names, allow_missing_option, columns_option, examples, json_option
 from hepfm.errors import InputError
 
@@ -49,7 +49,7 @@ _N_TEST = 20_000
     metavar="MIXED_A MIXED_B",
     help="Two mixed samples instead of DATA and labels (CWoLa); A has more signal.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: runs/NETWORK-DATA-MODE]")
+@click.option("--out", type=LocalPath(), help="Folder of the result.  [default: runs/NETWORK-DATA-MODE]")
 @columns_option
 @click.option("--variation", help="Whose views to train on, or all.  [default: the first one]")
 @click.option("--n-constituents", default=128, show_default=True, type=Whole(1, 10_000), help="Seen of a jet, at most.")
@@ -119,7 +119,8 @@ def _run(recipe: Any, folder: Path) -> dict[str, Any]:  # noqa: ANN401
     """Fine-tune, measure on the test split, write the card."""
     from hepfm import terminal
     from hepfm.cards.model_card import write_model_card
-    from hepfm.training.evaluation import EVALUATION, Question, default_split, evaluate, write_evaluation
+    from hepfm.run_folder import EVALUATION
+    from hepfm.training.evaluation import Question, default_split, evaluate, write_evaluation
     from hepfm.training.finetune import finetune as fine_tune
     from hepfm.training.finetuning import ALL_VARIATIONS
     from hepfm.training.scoring import Tagger

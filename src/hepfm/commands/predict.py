@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hepfm.arguments import LocalPath
 from hepfm.commands.options import allow_missing_option, columns_option, examples, json_option
 
 
@@ -19,7 +20,7 @@ from hepfm.commands.options import allow_missing_option, columns_option, example
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="File to write: its ending, .parquet, .h5 or .root, is its format.",
 )
 @click.option("--constituents", is_flag=True, help="Write the jets' constituents, too (.parquet and .root).")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hepfm.arguments import Whole
+from hepfm.arguments import LocalPath, Whole
 from hepfm.commands.options import Names, columns_option, examples, json_option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _PUBLISHED = ("*.json", "*.jsonl", "*.md", "*.png", "*.toml", "*.safetensors")
     help="Whatever hepfm.open opens, or a pattern of files. May be given several times.",
 )
 @columns_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
+@click.option("--out", type=LocalPath(), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--variations", type=Names(), help="Views that enter; RS3L takes the first for the nominal one.")
 @click.option("--processes", type=Names(), help="Hard processes whose jets enter.  [default: all]")
 @click.option("--checkpoint", help="Folder or name of a backbone to go on with.  [default: new weights]")
@@ -71,10 +71,11 @@ def pretrain(
     """
     from hepfm import terminal
     from hepfm.cards.model_card import write_model_card
+    from hepfm.run_folder import read_metrics
     from hepfm.training.pretraining import PretrainingRecipe
     from hepfm.training.pretraining import pretrain as pre_train
     from hepfm.training.recipes import read_recipe
-    from hepfm.training.run import is_leader, read_metrics
+    from hepfm.training.run import is_leader
     from hepfm.training.source import open_source
 
     changes = {

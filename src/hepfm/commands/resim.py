@@ -14,6 +14,7 @@ from hepfm.commands.options import examples, json_option
 
 if TYPE_CHECKING:
     from hepfm.resim.campaign import Campaign
+    from hepfm.resim.variations import Variation
 
 _MAX_COUNT = 10**15
 _MAX_SEED = 2**63 - 1
@@ -142,7 +143,6 @@ def _campaign(
     """The campaign that the options of `resim` ask for, and the variations that they add to one."""
     from hepfm.atomic import location
     from hepfm.resim.campaign import Campaign
-    from hepfm.resim.folder import extend as extended
     from hepfm.resim.planning import plan
     from hepfm.resim.repair import repair as repaired
     from hepfm.resim.variations import Variation, freeze_at, resolve_variations
@@ -166,8 +166,8 @@ def _campaign(
         if not given <= {"extend", "variations", "external", "variation_name", "n_events"} or given == {"extend"}:
             msg = "--extend takes --variations, --external or --n-events, and no other setting of a campaign. Give one."
             raise click.UsageError(msg)
-        added = (*(resolve_variations(settings["variations"]) if "variations" in given else ()), *further)
-        return extended(extend, added, n_events=settings["n_events"]), [variation.name for variation in added]
+        wanted = (*(resolve_variations(settings["variations"]) if "variations" in given else ()), *further)
+        return _extended(extend, wanted, n_events=settings["n_events"])
     if config is not None:
         if given := given & {*settings, "external"}:
             msg = f"--config already says --{min(given).replace('_', '-')}. Leave one of the two out."
@@ -230,7 +230,7 @@ def ingest(
     from hepfm import terminal
     from hepfm.atomic import location
     from hepfm.resim.executors import check_executor
-    from hepfm.resim.folder import extend, read_campaign
+    from hepfm.resim.folder import read_campaign
     from hepfm.resim.ingest import check_named
     from hepfm.resim.planning import plan
     from hepfm.resim.variations import Variation
@@ -256,8 +256,20 @@ def ingest(
     variation = Variation(variation_name, hepmc=folders.pop())
     check_named(read_campaign(location(campaign_folder)), files)
     with terminal.log_to_stderr(as_json=log_json):
-        campaign = extend(campaign_folder, (variation,))
-    _run(campaign, campaign_folder, workers, executor, scheduler, log_json, as_json, [variation_name])
+        campaign, added = _extended(campaign_folder, (variation,))
+    _run(campaign, campaign_folder, workers, executor, scheduler, log_json, as_json, added)
+
+
+def _extended(
+    folder: str, variations: "tuple[Variation, ...]", n_events: int | None = None
+) -> "tuple[Campaign, list[str]]":
+    """Extend the campaign of a folder; give it, and the names of the variations that it did not have."""
+    from hepfm.atomic import location
+    from hepfm.resim.folder import extend, read_campaign
+
+    before = {variation.name for variation in read_campaign(location(folder)).variations}
+    campaign = extend(folder, variations, n_events=n_events)
+    return campaign, [v.name for v in campaign.variations if v.name not in before]
 
 
 def _run(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hepfm.arguments import Whole
+from hepfm.arguments import LocalPath, Whole
 from hepfm.commands.options import Names, allow_missing_option, columns_option, examples, json_option
 from hepfm.schema import SPLITS
 
@@ -77,7 +77,7 @@ def study() -> None:
 @click.option("--epochs", "n_epochs", type=Whole(1, 10**9), help="Times each jet is seen.  [default: 40, of many 10]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: fp32]")
 @click.option("--measure", default="", help="What the figure shows: accuracy, auc, rejection_at_0.5, ...")
-@click.option("--out", type=click.Path(path_type=Path), default="label-study", show_default=True, help="Folder.")
+@click.option("--out", type=LocalPath(), default="label-study", show_default=True, help="Folder.")
 @columns_option
 @allow_missing_option
 @json_option
@@ -114,7 +114,7 @@ def labels(out: Path, measure: str, as_json: bool, **settings: Any) -> None:  # 
 @click.option("--n-jets", default=4_000, show_default=True, type=Whole(3, 10**6), help="Of each variation, about.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    type=LocalPath(file_okay=False, writable=True),
     default="jet-map",
     show_default=True,
     help="Folder.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hepfm.arguments import Whole
+from hepfm.arguments import LocalPath, Whole
 from hepfm.commands.options import columns_option, examples, json_option
 
 _MOST = 10**9
@@ -29,7 +29,7 @@ def tokenizer() -> None:
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
 @click.option("--data", default="resim-jets", show_default=True, help="Whatever hepfm.open opens.")
 @columns_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
+@click.option("--out", type=LocalPath(), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--codes", type=Whole(2, _MOST_CODES), help="How many different codes.  [default: the recipe's, or 512]")
 @click.option("--steps", type=Whole(1, _MOST), help="Updates of the weights.  [default: the recipe's, or 20,000]")
 @click.option("--batch-size", type=Whole(1, _MOST), help="Jets a step.  [default: the recipe's]")
@@ -56,8 +56,9 @@ def train(
     import hepfm
     from hepfm import terminal
     from hepfm.cards.tokenizer_card import EVALUATION, write_tokenizer_card
+    from hepfm.run_folder import read_metrics
     from hepfm.training.recipes import make_recipe, read_recipe
-    from hepfm.training.run import is_leader, read_metrics
+    from hepfm.training.run import is_leader
     from hepfm.training.tokenizer import TokenizerRecipe, train_tokenizer
 
     changes = {
@@ -114,7 +115,7 @@ def train(
 @click.option("--two-sample/--no-two-sample", default=True, show_default=True, help="Train a classifier to tell them.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False, writable=True),
+    type=LocalPath(file_okay=False, writable=True),
     help="Folder for evaluation.json and figures; if CHECKPOINT/evaluation, its card follows.",
 )
 @columns_option
@@ -137,7 +138,7 @@ def evaluate(
     """
     import hepfm
     from hepfm import terminal
-    from hepfm.atomic import write_whole
+    from hepfm.run_folder import write_json
     from hepfm.tokenizers import ParticleTokenizer
     from hepfm.training.tokenizer import Question, evaluate_tokenizer
 
@@ -151,10 +152,10 @@ def evaluate(
     if out is not None:
         from hepfm.cards.tokenizer_card import EVALUATION, write_tokenizer_card
         from hepfm.cards.tokenizer_figures import write_figures
+        from hepfm.run_folder import ORIGIN, RECIPE
         from hepfm.training.reconstruction import constituent_errors, jet_errors
-        from hepfm.training.run import ORIGIN, RECIPE
 
-        write_whole(out / "evaluation.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_json(out / "evaluation.json", found)
         write_figures(made, constituent_errors(made) | jet_errors(made), out)
         run = Path(checkpoint)
         is_of_run = out.resolve() == (run / EVALUATION).resolve()
@@ -173,8 +174,7 @@ def evaluate(
     )
     for name, share in accuracy.items():
         click.echo(f"{name} right: {share:.2%}")
-    if "two_sample" in found:
-        test = found["two_sample"]
+    if (test := found.get("two_sample")) and test["auc"] is not None:
         click.echo(f"classifier, decoded against true jets: AUC {test['auc']:.4f} +- {test['error']:.4f}")
 
 
@@ -184,7 +184,7 @@ def evaluate(
     )
 )
 @click.argument("evaluations", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the figure of rate against distortion.")
+@click.option("--out", type=LocalPath(), help="Folder for the figure of rate against distortion.")
 @json_option
 def compare(evaluations: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Compare tokenizers by what `evaluate --out` wrote: errors against bits a particle."""
@@ -201,7 +201,7 @@ def compare(evaluations: tuple[Path, ...], out: Path | None, as_json: bool) -> N
     if as_json:
         click.echo(json.dumps(rows))
         return
-    terminal.print_table(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
+    terminal.print_table(list(rows[0]), [["-" if v is None else str(v) for v in row.values()] for row in rows])
 
 
 @tokenizer.command(
@@ -212,7 +212,7 @@ def compare(evaluations: tuple[Path, ...], out: Path | None, as_json: bool) -> N
 )
 @click.argument("data")
 @click.option("--tokenizer", "name", default="hepfm/vqvae-512", show_default=True, help="Folder or name.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Parquet file that is written.")
+@click.option("--out", required=True, type=LocalPath(), help="Parquet file that is written.")
 @columns_option
 @json_option
 def encode(data: str, name: str, out: Path, columns: str | None, as_json: bool) -> None:

@@ -37,7 +37,7 @@ _MEMORY_INCREMENT = 1 << 20
 _MAX_ATTRIBUTES = 1000
 
 
-def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, object]) -> str:
+def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, object]) -> tuple[str, int]:
     """Write a shard so that under its name there is either nothing or the complete file.
 
     The bytes depend on the table and the attributes alone (and on the version of the HDF5 library): no times,
@@ -49,7 +49,7 @@ def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, obje
         attributes: provenance. Text, numbers and lists of them are stored as they are, anything else as JSON.
 
     Returns:
-        The sha256 of the file, in hexadecimal.
+        The sha256 of the file, in hexadecimal, and its size in bytes.
 
     Raises:
         InputError: the table does not fit the format.
@@ -58,7 +58,7 @@ def write_shard(path: Path | str, table: JetTable, attributes: Mapping[str, obje
     table.validate(complete=True)
     content = _file_image(table, attributes)
     write_whole(location(path), content)
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content).hexdigest(), len(content)
 
 
 def read_shard(
@@ -156,12 +156,6 @@ def count_jets(path: Path | str) -> int:
     """
     with _open(path) as file:
         return max(0, int(_dataset(file, path, OFFSETS).shape[0]) - 1)
-
-
-def file_digest(path: Path | str) -> str:
-    """sha256 of a file's bytes, in hexadecimal."""
-    with open_file(location(path)) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_digest(table: JetTable) -> str:

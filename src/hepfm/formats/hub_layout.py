@@ -57,6 +57,7 @@ def open_folder(folder: Path) -> list[JetFile]:
             variations=(file.variation,),
             processes=file.processes,
             split=file.split,
+            sha256=file.sha256,
             ordered=True,
         )
         for file in _read_index(folder / INDEX, str(folder))
@@ -80,6 +81,7 @@ def open_repository(repo: str, revision: str | None) -> list[JetFile]:
             variations=(file.variation,),
             processes=file.processes,
             split=file.split,
+            sha256=file.sha256,
             repo=repo,
             commit=commit,
         )

@@ -26,6 +26,7 @@ class JetFile(ABC):
         classes: names of the classes that `jet_label` is an index of; none where the file has no labels.
         notes: a sentence each for what was assumed, converted or left out.
         split: "train", "validation" or "test" where all jets are known to belong to one.
+        sha256: of the file's bytes, in hexadecimal, where the list that it was opened from has it; else empty.
     """
 
     path: str
@@ -36,6 +37,7 @@ class JetFile(ABC):
     classes: tuple[str, ...] = JET_CLASSES
     notes: tuple[str, ...] = ()
     split: str | None = None
+    sha256: str = ""
 
     @abstractmethod
     def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:

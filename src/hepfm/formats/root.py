@@ -3,12 +3,15 @@
 Written are JetClass's own branches, of its types, so that weaver-core, Particle Transformer and other readers take
 them unchanged, and beside them what it takes to get every column back bit for bit: branches named as the columns, and
 a text `hepfm` (a TObjString) with the names of variations, processes and classes. There is no second TTree, which
-weaver-core would not accept.
+weaver-core would not accept. Variations and processes are the CRC-32 of their names, the same in every file, so that
+files can be merged by hadd; the text also has the number of jets, which then tells that they were. In files of version
+1 the numbers are places in the text's lists.
 
 Source: branches and types are those that JetClass's conversion to its published form makes.
 """
 
 import json
+import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
-from hepfm.formats.conversion import as_column, falling_pt, numbered
+from hepfm.formats.conversion import as_column, falling_pt, fits_single, name_taken
 from hepfm.formats.damage import clear_errors, opened_root
 from hepfm.formats.jet_file import EXPECTED, JetFile
 from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
@@ -31,7 +34,10 @@ from hepfm.table import JetTable
 
 _TREE = "tree"
 _TEXT = "hepfm"
+_VERSION = 2
 _PREFIX = "part_"
+# The list of records that the constituents are written as, and uproot's branch of its counts.
+_TAKEN = ("part", "npart")
 _CODED = ("variation", "process")
 _NEEDED = ("part_px", "part_py", "part_pz", "part_energy")
 # A basket of a column of constituents is 1 to 2 MB.
@@ -56,6 +62,7 @@ _GENPART = {
     "aux_genpart_pt": "truth_pt",
 }
 _NO_CLASS = -1
+_MERGED = "Were files merged, as by hadd? Then open those themselves, as a list."
 
 
 def left_out(columns: Iterable[str]) -> tuple[str, ...]:
@@ -76,26 +83,27 @@ def write_root(path: Path, tables: Iterable[JetTable], classes: Sequence[str] = 
             written as well; a jet of no class (-1) has none of them set.
 
     Raises:
-        InputError: no jets, no four-momenta of constituents, or a column that ROOT's branches cannot hold.
+        InputError: no jets, no four-momenta of constituents, a column that ROOT's branches cannot hold, or one with the
+            name of a branch that says something else.
         StorageError: the file could not be written.
     """
-    codes: dict[str, dict[str, int]] = {name: {} for name in _CODED}
+    n_jets = 0
+    words: dict[str, dict[str, None]] = {name: {} for name in _CODED}
     with growing_file(path) as temporary, uproot.recreate(temporary, compression=_COMPRESSION) as file:
         tree = None
         for block in in_blocks(tables, _BLOCK):
-            branches = _branches(path, block, codes, one_hot=tuple(classes) == JET_CLASSES)
+            branches = _branches(path, block, one_hot=tuple(classes) == JET_CLASSES)
             if tree is None:
                 types = {name: values.type.content for name, values in branches.items()}
                 tree = file.mktree(_TREE, types, title="jets", field_name=_field_name)
             if block.n_jets:
                 tree.extend(branches)
-        names = {name: list(words) for name, words in codes.items() if name in block.columns}
-        file[_TEXT] = json.dumps({"format_version": 1, "classes": list(classes), **names})
-
-
-def is_jetclass(directory: uproot.ReadOnlyDirectory) -> bool:
-    """Whether a ROOT file has a TTree with branches of JetClass's constituents."""
-    return any(any(map(is_constituent, directory[name].keys())) for name in _trees(directory))
+            n_jets += block.n_jets
+            for name in [name for name in _CODED if name in block.columns]:
+                words[name] |= dict.fromkeys(block.columns[name].tolist())
+        names = {name: list(found) for name, found in words.items() if name in block.columns}
+        about = {"format_version": _VERSION, "n_jets": n_jets, "classes": list(classes), **names}
+        file[_TEXT] = json.dumps(about)
 
 
 def open_root(path: Path) -> JetFile:
@@ -111,10 +119,12 @@ def open_root(path: Path) -> JetFile:
     with opened_root(path) as file:
         name = _jet_tree(path, file)
         tree = file[name]
-        ours = json.loads(str(file[_TEXT])) if _TEXT in file else {}
+        ours = _about(path, file)
         counters = {branch.count_branch.name for branch in tree.branches if branch.count_branch is not None}
         found = {branch.name: _column(branch) for branch in tree.branches if branch.name not in counters}
         n_jets = int(tree.num_entries)
+        if ours and ours.get("n_jets") != n_jets:
+            _check_merged(path, tree, ours)
     for needed in ("part_px", "part_py"):
         if found.get(needed) is None:
             state = "has no branch" if needed not in found else "has another type of branch"
@@ -145,6 +155,7 @@ def open_root(path: Path) -> JetFile:
         tree=name,
         ours=bool(ours),
         labels=labels,
+        words=_words(ours),
     )
 
 
@@ -156,11 +167,13 @@ class RootFile(JetFile):
         tree: name of its TTree.
         ours: whether hepfm wrote it: constituents are ordered, texts are codes.
         labels: the branches that `jet_label` is made of, if it is not a branch itself.
+        words: what the numbers in the branches of text stand for.
     """
 
     tree: str = field(default=_TREE, kw_only=True)
     ours: bool = field(default=False, kw_only=True)
     labels: tuple[str, ...] = field(default=(), kw_only=True)
+    words: Mapping[str, Mapping[int, str]] = field(default_factory=dict, kw_only=True)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:
         """Read some jets: the baskets that hold them, of the branches wanted."""
@@ -177,8 +190,8 @@ class RootFile(JetFile):
                     columns[name] = self._one_of_labels(tree, start, stop)
                 elif not is_constituent(name):
                     values = ak.to_numpy(self._array(tree, name, start, stop))
-                    if self.ours and name in _CODED:
-                        values = self._words(name, values)
+                    if name in self.words:
+                        values = _decoded(self.path, name, values, self.words[name])
                     columns[name] = as_column(values, known[name], self.path)
                 else:
                     own, values = _flat(self._array(tree, name, start, stop))
@@ -209,16 +222,60 @@ class RootFile(JetFile):
         numbers = np.array([list(_LABELS).index(name) for name in self.labels], np.int16)
         return np.where(values.any(axis=0), numbers[values.argmax(axis=0)], np.int16(_NO_CLASS))
 
-    def _words(self, name: str, codes: NDArray[Any]) -> NDArray[Any]:
-        known = getattr(self, {"variation": "variations", "process": "processes"}[name])
-        if len(codes) and not 0 <= codes.min() <= codes.max() < len(known):
-            msg = f"{self.path}: damaged: branch {name!r} has numbers beyond the {len(known)} names in {_TEXT!r}"
+
+def _code(word: str) -> int:
+    return zlib.crc32(word.encode())
+
+
+def _coded(words: NDArray[Any]) -> NDArray[np.uint32]:
+    found, place = np.unique(words, return_inverse=True)
+    return np.array([_code(word) for word in found.tolist()], np.uint32)[place]
+
+
+def _decoded(path: Path | str, name: str, codes: NDArray[Any], words: Mapping[int, str]) -> NDArray[Any]:
+    found, place = np.unique(codes, return_inverse=True)
+    if unknown := [code for code in found.tolist() if code not in words]:
+        msg = f"{path}: branch {name!r} has the number {unknown[0]}, of which {_TEXT!r} has no name. {_MERGED}"
+        raise InputError(msg)
+    return np.array([words[code] for code in found.tolist()] or [""])[place]
+
+
+def _words(ours: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+    lists = {name: ours[name] for name in _CODED if name in ours}
+    if ours.get("format_version") == 1:
+        return {name: dict(enumerate(words)) for name, words in lists.items()}
+    return {name: {_code(word): word for word in words} for name, words in lists.items()}
+
+
+def _about(path: Path, file: uproot.ReadOnlyDirectory) -> dict[str, Any]:
+    """What the text says; a file that hadd merged may have one for each of its files."""
+    texts = [json.loads(str(file[key])) for key in file.keys(recursive=False, filter_name=_TEXT)]
+    joined: dict[str, Any] = texts[0] if texts else {}
+    for text in texts[1:]:
+        same = text.keys() == joined.keys() and text["classes"] == joined["classes"]
+        if not same or ("n_jets" not in text and text != joined):
+            msg = f"{path}: its texts {_TEXT!r} contradict each other. {_MERGED}"
             raise InputError(msg)
-        words: NDArray[Any] = np.array(known or ("",))[codes]
-        return words
+        if "n_jets" in text:
+            joined["n_jets"] += text["n_jets"]
+        joined |= {name: [*dict.fromkeys(joined[name] + text[name])] for name in _CODED if name in text}
+    return joined
 
 
-def _branches(path: Path, table: JetTable, codes: dict[str, dict[str, int]], *, one_hot: bool) -> dict[str, ak.Array]:
+def _check_merged(path: Path, tree: uproot.TTree, ours: Mapping[str, Any]) -> None:
+    """Check a file of other jets than its text speaks of: the names of other files may have been lost."""
+    words = _words(ours)
+    for name in words:
+        _decoded(path, name, tree[name].array(library="np"), words[name])
+    # Numbers of version 1 mean something else in each file.
+    if "n_jets" not in ours and "variation" in words and "view" in tree:
+        pairs = np.unique([tree[name].array(library="np") for name in ("variation", "view")], axis=1)
+        if pairs.shape[1] > len(np.unique(pairs[0])):
+            msg = f"{path}: jets of one variation have several numbers in 'view'. {_MERGED}"
+            raise InputError(msg)
+
+
+def _branches(path: Path, table: JetTable, *, one_hot: bool) -> dict[str, ak.Array]:
     """The columns as branches: JetClass's in its order, then ours."""
     if missing := [name for name in _NEEDED if name not in table.constituents]:
         msg = f"{path}: cannot write jets as JetClass has them without the column {missing[0]!r}"
@@ -231,10 +288,10 @@ def _branches(path: Path, table: JetTable, codes: dict[str, dict[str, int]], *, 
         branches[name] = _typed(path, name, columns.pop(name))
     branches |= {aux: columns[name].astype(np.float32) for aux, name in _GENPART.items() if name in columns}
     for name, values in columns.items():
-        if name in _CODED:
-            branches[name] = numbered(values, codes[name])
-        else:
-            branches[name] = _typed(path, name, values)
+        if name in _TAKEN or (name in branches and not np.array_equal(values, branches[name])):
+            raise InputError(name_taken(path, name))
+        if name not in branches:
+            branches[name] = _coded(values) if name in _CODED else _typed(path, name, values)
     typed = {name: _typed(path, name, values) for name, values in table.constituents.items()}
     # One record, so that all its branches share one branch of counts.
     record = ak.contents.RecordArray(
@@ -250,14 +307,16 @@ def _field_name(outer: str, inner: str) -> str:
 
 
 def _typed(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8 or values.dtype == np.float16:
+    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
         msg = f"{path}: a branch of a ROOT file cannot hold column {name!r}, of type {values.dtype}"
         raise InputError(msg)
-    typed = values.astype(_JETCLASS_TYPES.get(name, values.dtype))
-    if values.dtype.kind == "i" and not np.array_equal(typed, values):
-        msg = f"{path}: column {name!r} holds numbers too large for JetClass's {typed.dtype}"
+    # ROOT has no half precision.
+    own = "float32" if values.dtype == np.float16 else values.dtype
+    dtype = np.dtype(_JETCLASS_TYPES.get(name, own))
+    if not (fits_single(values) if dtype == np.float32 else dtype == values.dtype or np.all(values.astype(dtype) == values)):
+        msg = f"{path}: column {name!r} holds numbers too large for JetClass's {dtype}"
         raise InputError(msg)
-    return np.ascontiguousarray(typed)
+    return np.ascontiguousarray(values, dtype)
 
 
 def _trees(directory: uproot.ReadOnlyDirectory) -> list[str]:
@@ -269,6 +328,13 @@ def _jet_tree(path: Path, file: uproot.ReadOnlyDirectory) -> str:
     found = [name for name in trees if any(map(is_constituent, file[name].keys()))]
     if _TREE in found or len(found) == 1:
         return _TREE if _TREE in found else found[0]
+    tuples = file.keys(filter_classname="ROOT::RNTuple", cycle=False)
+    if tuples and not found:
+        msg = (
+            f"{path}: {tuples[0]!r} is an RNTuple; expected a TTree with JetClass's branches. Write it as a TTree: by "
+            "`mktree` and `extend` in uproot, or a Snapshot of RDataFrame in ROOT."
+        )
+        raise InputError(msg)
     msg = f"{path}: no TTree with the branches part_px, part_py, ... of JetClass; it has "
     if found:
         msg = f"{path}: several TTrees with branches of JetClass, none of them named {_TREE!r}: "

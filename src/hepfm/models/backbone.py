@@ -50,8 +50,14 @@ class JetBackbone(StrictModel):
         embedded: Tensor = self.embedding(known.to(self.dtype))  # a network may be loaded in bf16
         return embedded
 
-    def encode(self, embedded: Tensor, mask: Tensor) -> BaseModelOutputWithPooling:
-        """Let the constituents see each other; `embedded` has shape (B, N, D)."""
+    def encode(self, embedded: Tensor, mask: Tensor, pooled: Tensor | None = None) -> BaseModelOutputWithPooling:
+        """Let the constituents see each other.
+
+        Args:
+            embedded: shape (B, N, D).
+            mask: where there is one, bool of shape (B, N).
+            pooled: those that the vector of the jet is made of, by default all; bool of shape (B, N).
+        """
         n_registers = self.config.n_registers
         if self.registers is not None:
             registers = self.registers.to(embedded.dtype).expand(len(embedded), -1, -1)
@@ -61,12 +67,12 @@ class JetBackbone(StrictModel):
         else:
             encoded = self.encoder(embedded, mask)
         if self.registers is not None and self.config.pooling == "registers":
-            pooled = registers.mean(1)
-        elif self.config.pooling == "sum":
-            pooled = encoded.sum(1)
+            of_jet = registers.mean(1)
         else:
-            pooled = encoded.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-        return BaseModelOutputWithPooling(last_hidden_state=encoded, pooler_output=pooled)
+            of_jet = encoded.sum(1) if pooled is None else (encoded * pooled.unsqueeze(-1)).sum(1)
+            if self.config.pooling != "sum":
+                of_jet = of_jet / (mask if pooled is None else pooled).sum(1, keepdim=True).clamp(min=1)
+        return BaseModelOutputWithPooling(last_hidden_state=encoded, pooler_output=of_jet)
 
     def forward(self, constituents: Tensor, mask: Tensor) -> BaseModelOutputWithPooling:
         """Encode jets.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hepfm.errors import InputError
 from hepfm.inputs import PT
 from hepfm.models.derived import check_derived, derive
-from hepfm.networks.features import InputFeatures
+from hepfm.networks.features import InputFeatures, mean_and_width
 
 _MOMENTA = (PT, "part_energy", "part_px", "part_py", "part_pz")
 
@@ -57,13 +57,10 @@ class JetFeatures(nn.Module):
         self.standardise.mean[natural] = 0.0
         self.standardise.width[natural] = 1.0
         if self.derived:
-            values = torch.stack(derive(self.derived, self._by_name(constituents), mask), -1)[mask].double()
-            known = ~values.isnan()
-            n_known = known.sum(0).clamp(min=1)
-            mean = values.nan_to_num().sum(0) / n_known
-            variance = ((values - mean).nan_to_num() ** 2).sum(0) / n_known
+            values = torch.stack(derive(self.derived, self._by_name(constituents), mask), -1)[mask]
+            mean, width = mean_and_width(values.double())
             self.derived_mean.copy_(mean)
-            self.derived_width.copy_(torch.where(variance > 1e-12, variance, 1.0).sqrt())
+            self.derived_width.copy_(width)
 
     def forward(self, constituents: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Give the features, and which of them are unknown.

@@ -163,7 +163,8 @@ class MaskedJetModel(StrictModel):
         embedded = self.backbone.embed(constituents, mask)
         holes = self.mask_vector.expand(*hidden_mask.shape, -1).to(embedded.dtype)
         if self.how.mask_in == "encoder":
-            encoded = self.backbone.encode(torch.cat([embedded, holes], 1), everything)
+            visible = torch.cat([mask, torch.zeros_like(hidden_mask)], 1)
+            encoded = self.backbone.encode(torch.cat([embedded, holes], 1), everything, visible)
             known = encoded[0]
         else:
             encoded = self.backbone.encode(embedded, mask)

@@ -24,6 +24,17 @@ _SCALES = MappingProxyType(
 )
 
 
+def mean_and_width(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of M values of F features, shape (M, F), without NaN; both of shape (F,).
+
+    A feature that never changes has width 1, so that it stays as it is.
+    """
+    n_known = (~features.isnan()).sum(0).clamp(min=1)
+    mean = features.nan_to_num().sum(0) / n_known
+    variance = ((features - mean).nan_to_num() ** 2).sum(0) / n_known
+    return mean, torch.where(variance > 1e-12, variance, 1.0).sqrt()
+
+
 class InputFeatures(nn.Module):
     """Turn physical inputs into numbers of mean 0 and width 1, feature by feature, and back.
 
@@ -61,13 +72,7 @@ class InputFeatures(nn.Module):
         if len(values) < 2:
             msg = f"a network needs data to learn from; there are {len(values)} constituents"
             raise InputError(msg)
-        features = self._squash(values.double())
-        known = ~features.isnan()
-        n_known = known.sum(0).clamp(min=1)
-        mean = features.nan_to_num().sum(0) / n_known
-        variance = ((features - mean).nan_to_num() ** 2).sum(0) / n_known
-        # A feature that never changes stays as it is.
-        width = torch.where(variance > 1e-12, variance, 1.0).sqrt()
+        mean, width = mean_and_width(self._squash(values.double()))
         self.mean.copy_(mean)
         self.width.copy_(width)
 

@@ -1,14 +1,13 @@
 """Where a network lies that is asked for by name: a folder, a copy in the package, or the Hub."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.hub import cached_file
-
 from hepfm.errors import InputError, StorageError
+from hepfm.hub import fetch_file
 from hepfm.networks.strict import CONFIG, WEIGHTS
-from hepfm.schema import unknown_name
 from hepfm.zoo import bundled, folder_of
 
 # Arguments of `from_pretrained` that are about the Hub.
@@ -45,19 +44,12 @@ def locate(name: str | os.PathLike[str], settings: dict[str, Any]) -> Path:
 
 
 def _fetch(repo: str, hub: dict[str, Any]) -> Path:
-    hub = {key: value for key, value in hub.items() if value is not None}
+    given = {key: value for key, value in hub.items() if value is not None}
     try:
-        path = cached_file(repo, CONFIG, **hub)
-        if path is None:
-            raise InputError(unknown_name("network", repo, bundled()))
-        # A folder without weights is explained by whoever checks it.
-        cached_file(repo, WEIGHTS, **hub, _raise_exceptions_for_missing_entries=False)
-    except (OSError, ValueError) as error:
-        what = " ".join(str(error).split())
-        known = f" In the package: {', '.join(bundled())}." if bundled() else ""
-        if isinstance(error.__cause__, ConnectionError) or "connect" in what.lower():
-            msg = f"{repo}: no such folder, and the Hub cannot be reached. Check the name, or the connection.{known}"
-            raise StorageError(msg) from error
-        msg = f"{repo}: no such network, revision or {CONFIG} on the Hub, or it is private (hf auth login).{known}"
-        raise InputError(msg) from error
-    return Path(path).parent
+        config = fetch_file(repo, CONFIG, kind="model", **given)
+    except (InputError, StorageError) as error:
+        msg = f"{str(error).rstrip('.')}. In the package: {', '.join(bundled())}."
+        raise type(error)(msg) from error
+    with suppress(InputError):  # a folder without weights is explained by whoever checks it
+        fetch_file(repo, WEIGHTS, kind="model", **given)
+    return config.parent

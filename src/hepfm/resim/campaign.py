@@ -13,8 +13,8 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
+from hepfm.atomic import file_digest
 from hepfm.errors import InputError
-from hepfm.formats.hdf5 import file_digest
 from hepfm.formats.toml import read_toml
 from hepfm.resim.clustering import JetSelection
 from hepfm.resim.detector import DETECTORS
@@ -51,7 +51,8 @@ class Campaign:
         selection: which jets are kept.
         match_radius: largest distance between a jet and the frozen particle it comes from.
         beams: the beams of events that Pythia generates; files bring their own.
-        chunk_events: events a task; decides on the size of the shards, never on their contents.
+        chunk_events: events a task; decides on the size of the shards, and not on their contents, but for generators of
+            somebody else, which have one seed a task.
     """
 
     n_events: int
@@ -86,7 +87,7 @@ class Campaign:
         return _digest({name: value for name, value in self._settings().items() if name not in sizes})
 
     def _settings(self) -> dict[str, Any]:
-        """Everything that decides on the dataset, and is not what every campaign has by default."""
+        """Everything that decides on the dataset; of processes and variations, what is not as by default."""
         settings = asdict(self)
         settings["processes"] = [what_decides(p) for p in self.processes]
         settings["variations"] = [what_decides(v) for v in self.variations]

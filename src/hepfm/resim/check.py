@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm import manifest
-from hepfm.atomic import location, open_file
+from hepfm.atomic import file_digest, location, open_file
 from hepfm.errors import InputError
-from hepfm.formats.hdf5 import file_digest, read_shard
+from hepfm.formats.hdf5 import read_shard
 from hepfm.resim.campaign import Campaign, Chunk
 from hepfm.resim.folder import read_campaign
 from hepfm.table import JetTable
@@ -45,7 +45,7 @@ def check_campaign(folder: Path | str) -> Findings:
     Frozen events that can be read, digests against the manifest, the format, finite values, constituents
     in order of pt and adding up to their jet, every (event_id, jet_index) once a view, the same frozen
     particle in all views, and every event in its own chunk (so that no event can straddle a split). Memory
-    does not grow with the number of shards.
+    does not grow with the number of jets.
 
     Raises:
         CampaignError: the folder is not a campaign.

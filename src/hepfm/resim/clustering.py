@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.resim.particles import Candidates, ragged_rows
+from hepfm.resim.particles import Candidates
 from hepfm.resim.substructure import MAX_TAU, n_subjettiness, soft_drop_mass
+from hepfm.table import ragged_rows
 
 # Otherwise the first clustering prints FastJet's banner to standard output, which scripts read. The package's
 # public ClusterSequence lacks this method of FastJet's.

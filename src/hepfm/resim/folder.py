@@ -46,18 +46,8 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         further = theirs.variations[len(campaign.variations) :]
         ours = replace(theirs, variations=theirs.variations[: len(campaign.variations)])
         if further and ours.digest == campaign.digest:
-            theirs = withdraw(folder, {v.name for v in further})
-        if theirs.digest != campaign.digest:
-            differing = campaign.differences(theirs)
-            grow = ""
-            is_larger = campaign.n_events > theirs.n_events and not campaign.from_files
-            if {*differing} <= {"n_events", "chunk_events"} and is_larger:
-                grow = f"make that one larger with `--extend {folder} --n-events {campaign.n_events}`, "
-            msg = (
-                f"{folder} holds another campaign: {', '.join(differing)} differ. Choose another folder, {grow}or "
-                f"repeat that one with `--config {settings}`."
-            )
-            raise CampaignError(msg)
+            withdraw(folder, {v.name for v in further})
+        check_holds(campaign, folder)
         return
     check(campaign)
     _check_programs(campaign.variations)
@@ -70,6 +60,27 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         create(settings, campaign.to_toml().encode())
     except FileExistsError:
         prepare(campaign, folder)
+
+
+def check_holds(campaign: Campaign, folder: Path) -> None:
+    """Check that a folder holds this very campaign, and no other.
+
+    Raises:
+        CampaignError: it holds another.
+    """
+    theirs = read_campaign(folder)
+    if theirs.digest == campaign.digest:
+        return
+    differing = campaign.differences(theirs)
+    grow = ""
+    is_larger = campaign.n_events > theirs.n_events and not campaign.from_files
+    if {*differing} <= {"n_events", "chunk_events"} and is_larger:
+        grow = f"make that one larger with `--extend {folder} --n-events {campaign.n_events}`, "
+    msg = (
+        f"{folder} holds another campaign: {', '.join(differing)} differ. Choose another folder, {grow}or repeat that "
+        f"one with `--config {folder / CAMPAIGN_FILE}`."
+    )
+    raise CampaignError(msg)
 
 
 def read_campaign(folder: Path) -> Campaign:
@@ -191,8 +202,9 @@ def extend(folder: Path | str, variations: tuple[Variation, ...] = (), *, n_even
             manifest.forget(folder, shards)
             for path in blocks:
                 remove(folder / path)
-        write_whole(folder / CAMPAIGN_FILE, larger.to_toml().encode())
         describe(larger, folder)
+        # Last, for the lock is on this file, and goes with it.
+        write_whole(folder / CAMPAIGN_FILE, larger.to_toml().encode())
     return larger
 
 
@@ -221,8 +233,8 @@ def withdraw(folder: Path | str, variations: Collection[str]) -> Campaign:
             kept.pop()
         smaller = replace(campaign, variations=tuple(kept))
         if smaller != campaign:
-            write_whole(folder / CAMPAIGN_FILE, smaller.to_toml().encode())
             describe(smaller, folder)
+            write_whole(folder / CAMPAIGN_FILE, smaller.to_toml().encode())
             left_out = ", ".join(v.name for v in campaign.variations[len(kept) :])
             _log.info("taken back, for no view of it was made: %s", left_out, extra={"data": {"variations": left_out}})
     return smaller

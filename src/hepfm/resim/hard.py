@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hepfm.errors import GeneratorError
 from hepfm.formats.lhe import read_lhe, write_lhe
 from hepfm.resim.generator import Beams, EventFeed, make_pythia, pythia_seeds
-from hepfm.resim.particles import ragged_rows
+from hepfm.table import ragged_rows
 
 if TYPE_CHECKING:
     import pythia8mc

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -32,7 +33,8 @@ _MAX_ATTEMPTS = 5
 def run_isolated(campaign: Campaign, folder: str, task: Task) -> list[ShardRecord]:
     """Run a task as `run_task` does, in a process of its own, leaving out the events that kill that process.
 
-    Since a view depends on its event alone, the search may divide the chunk as it likes.
+    Since a view depends on its event alone, the search may divide the chunk as it likes. (Only views of a generator of
+    somebody else, which has one seed for all of its events, differ where some are left out.)
 
     Raises:
         CampaignError: the process dies for another reason, or of too many events.
@@ -92,6 +94,7 @@ def _in_child(
 
     Raises:
         HepfmError: the task failed in a way that has nothing to do with the process.
+        RuntimeError: it failed by a fault of the program, whose traceback this has.
     """
     request = {"folder": folder, "task": asdict(task), "skip": list(skip), "only": only}
     command = [sys.executable, "-m", "hepfm.resim.isolation"]
@@ -108,10 +111,9 @@ def _in_child(
         answer = child.stdout.read()
     if child.returncode != 0:
         return None
-    result = json.loads(answer)
+    result = json.loads(answer.splitlines()[-1])  # a library may have printed something before
     if "error" in result:
-        kind = getattr(errors, result["error"], HepfmError)
-        raise kind(result["message"])
+        raise getattr(errors, result["error"], RuntimeError)(result["message"])
     records: list[dict[str, Any]] = result["records"]
     return records
 
@@ -134,6 +136,8 @@ def _child() -> None:
         answer: dict[str, Any] = {"records": [asdict(record) for record in records]}
     except HepfmError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
+    except Exception:  # a fault of the program, or of the machine: no event is to blame for it
+        answer = {"error": "", "message": traceback.format_exc()}
     print(json.dumps(answer))
 
 

@@ -9,12 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from particle import Particle
 
-
-def ragged_rows(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Offsets and flat indices of a ragged array's `rows`, in that order."""
-    counts = np.diff(offsets)[rows]
-    taken = np.concatenate([[0], np.cumsum(counts)])
-    return taken, np.arange(taken[-1]) + np.repeat(offsets[rows] - taken[:-1], counts)
+from hepfm.table import ragged_rows
 
 
 @dataclass(frozen=True)

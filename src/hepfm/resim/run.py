@@ -14,7 +14,7 @@ from hepfm.atomic import exists, is_local, location, names
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.resim.campaign import Campaign, Task
 from hepfm.resim.executors import check_alive, is_loss, local_executor, n_cores
-from hepfm.resim.folder import describe, locked, prepare, sweep
+from hepfm.resim.folder import check_holds, describe, locked, prepare, sweep
 from hepfm.resim.frozen import tasks_with_frozen_events
 from hepfm.resim.isolation import run_isolated
 from hepfm.resim.tasks import run_task
@@ -77,7 +77,7 @@ def run(
     place = location(folder)
     prepare(campaign, place)
     with locked(place):
-        prepare(campaign, place)  # somebody may have extended it in between
+        check_holds(campaign, place)  # somebody may have extended it in between
         describe(campaign, place)
         done = {record.path: record for record in manifest.read(place)}
         progress = Progress(campaign.n_shards)

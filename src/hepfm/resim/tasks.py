@@ -43,9 +43,8 @@ def run_task(campaign: Campaign, folder: str, task: Task, skip: Collection[int] 
     for view, made in zip(task.views, views, strict=True):
         counts = made.counts
         name = campaign.shard_path(chunk, view)
-        path = location(folder) / name
         with counts.timed("write"):
-            sha256 = write_shard(path, made.table, _provenance(campaign, chunk, view))
+            sha256, n_bytes = write_shard(location(folder) / name, made.table, _provenance(campaign, chunk, view))
         records.append(
             manifest.ShardRecord(
                 path=name,
@@ -58,7 +57,7 @@ def run_task(campaign: Campaign, folder: str, task: Task, skip: Collection[int] 
                 n_missing=n_unusable + len(crashed) + len(counts.missing),
                 n_retried=counts.n_retried,
                 n_without_jet=counts.n_without_jet,
-                n_bytes=path.stat().st_size,
+                n_bytes=n_bytes,
                 cross_sections=cross_sections,
                 missing=counts.missing,
                 crashed=crashed,

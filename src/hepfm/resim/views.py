@@ -24,9 +24,8 @@ _BATCH_EVENTS = 250
 
 @dataclass
 class ViewCounts:
-    """What happened on the way: events, causes of missing rows, and seconds by stage."""
+    """What happened on the way: causes of missing rows, and seconds by stage."""
 
-    n_events: int = 0
     n_retried: int = 0
     n_without_jet: int = 0
     missing: list[int] = field(default_factory=list)
@@ -53,7 +52,8 @@ def simulate_views(
 ) -> list[View]:
     """Simulate frozen events of one process under variations that belong to the same group.
 
-    The rows of an event depend on the event and the campaign's settings alone, not on the events around it.
+    The rows of an event depend on the event and the campaign's settings alone, not on the events around it; but for
+    those of a generator of somebody else, which has one seed for all of them.
 
     Args:
         events: E frozen events.
@@ -67,7 +67,7 @@ def simulate_views(
         event that the generator rejects (its id is in `missing`) or that has no such jet gives no row.
     """
     needed = _with_bases(campaign, views)
-    counts = {view: ViewCounts(n_events=events.n_events) for view in needed}
+    counts = {view: ViewCounts() for view in needed}
     tables: dict[int, list[JetTable]] = {view: [] for view in needed}
     root = needed[0]
     external = campaign.variations[root].external

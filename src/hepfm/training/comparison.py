@@ -34,17 +34,20 @@ def read_evaluations(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one["bits"], one["context"]))
 
 
-def row_of(one: dict[str, Any]) -> dict[str, str | float]:
-    """The robust sigmas and other figures of one tokenizer, for a table."""
-    sigmas = {name: round(values["sigma"], 5) for name, values in {**one["constituents"], **one["jets"]}.items()}
-    row: dict[str, str | float] = {
+def row_of(one: dict[str, Any]) -> dict[str, str | float | None]:
+    """The robust sigmas and other figures of one tokenizer, for a table; None for what was not measured."""
+    errors = {**one["constituents"], **one["jets"]}
+    sigmas = {name: _rounded(values["sigma"], 5) for name, values in errors.items()}
+    return {
         "tokenizer": Path(str(one.get("checkpoint", ""))).name or "-",
         "kind": f"{one['quantiser']}/{one['context']}",
         "bits": round(one["bits"], 2),
         **sigmas,
-        "mass bias": round(one["jets"]["jet_mass"]["median"], 3),
+        "mass bias": _rounded(one["jets"]["jet_mass"]["median"], 3),
         "used": round(one["codes"]["used"], 4),
+        "auc": _rounded(one.get("two_sample", {}).get("auc"), 4),
     }
-    if "two_sample" in one:
-        row["auc"] = round(one["two_sample"]["auc"], 4)
-    return row
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

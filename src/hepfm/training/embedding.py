@@ -9,11 +9,11 @@ from torch import Tensor
 
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
+from hepfm.hashing import unit_hash
 from hepfm.models.classifier import Backbone
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
 from hepfm.training.classes import class_names, encode
-from hepfm.training.hashing import unit_hash
 from hepfm.training.probe import pooled
 from hepfm.training.scoring import missing_inputs, needed_columns
 from hepfm.training.source import Source, first_variation

@@ -1,6 +1,5 @@
 """What a tagger is worth on jets with labels, as one JSON object that figures and model cards are made of."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hepfm.atomic import write_whole
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
+from hepfm.run_folder import EVALUATION, finite, write_json
 from hepfm.schema import unknown_name
 from hepfm.training.classes import class_names, encode
 from hepfm.training.labels import MIXED
@@ -22,7 +21,6 @@ from hepfm.training.robustness import N_BINS, View, compare_views
 from hepfm.training.scoring import Tagger
 from hepfm.training.source import Source
 
-EVALUATION = "evaluation.json"
 EFFICIENCIES = (0.3, 0.5, 0.7)
 """Signal efficiencies at which background rejection is reported, as RS3L does (arXiv:2403.07066)."""
 _ROC_POINTS = 201
@@ -39,7 +37,7 @@ class Question:
 
     Attributes:
         label: column of the true classes, or of the true numbers for a regression.
-        signal: names of the classes that count as signal, for taggers of two classes.
+        signal: names of the classes that count as signal; by default each class against the background.
         background: names of the classes that count as background; by default QCD, or else the tagger's first class.
         split: "test", "validation", "train", or None for all jets.
         variations: by default all, the first of which is the nominal one.
@@ -132,7 +130,7 @@ def evaluate(
         found["robustness"] = _robustness(tagger, scored, truth, question)
         rest = {n: s for n, s in scored.items() if len(s.truth)}
         found["robustness"]["merit"] = {n: _headline(tagger, s, truth, question) for n, s in rest.items()}
-    return dict(_finite(found))
+    return dict(finite(found))
 
 
 def write_evaluation(found: dict[str, Any], folder: Path) -> Path:
@@ -142,7 +140,7 @@ def write_evaluation(found: dict[str, Any], folder: Path) -> Path:
         StorageError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / EVALUATION, (json.dumps(found, indent=1) + "\n").encode())
+    write_json(folder / EVALUATION, found)
     return folder / EVALUATION
 
 
@@ -400,12 +398,3 @@ def _robustness(tagger: Tagger, scored: dict[str, Scored], classes: _Truth, ques
         low, high = np.quantile(next(iter(views.values())).score, [0.001, 0.999]).tolist()
         edges = np.linspace(low, high if high > low else low + 1, N_BINS + 1)
     return compare_views(views, tuple(classes), edges, question.n_bootstrap)
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401
-    """The same with None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,6 +1,7 @@
 """Fine-tune a backbone to somebody's jets: a tagger of classes, of mixed samples, or of a number."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,7 @@ def finetune(
     )
     train(training, out, report=report)
     for folder in out.glob("checkpoint-*"):
-        _remove(folder)
+        shutil.rmtree(folder)
     notes = list(chosen.notes)
     notes += [f"the jets have no {', '.join(missing)}: unknown to the network"] * bool(missing)
     if recipe.labels.validation_share and not len(parts[1]):
@@ -261,10 +262,3 @@ def _validation(jets: PaddedJets) -> Callable[[PreTrainedModel], dict[str, float
         return {"loss": loss / len(jets)} | ({"accuracy": n_right / len(jets)} if is_tagger else {})
 
     return measure
-
-
-def _remove(folder: Path) -> None:
-    """Delete a checkpoint, of which a finished run has no use."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()

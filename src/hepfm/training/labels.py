@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
+from hepfm.hashing import hashed, unit_hash
 from hepfm.schema import unknown_name
 from hepfm.training.classes import class_names, encode
-from hepfm.training.hashing import hashed, unit_hash
 from hepfm.training.source import Source
 
 
@@ -113,10 +113,14 @@ def choose(sources: Sequence[Source], labels: Labels, *, regression: bool, seed:
     Raises:
         InputError: no such column or class, or fewer jets than wanted.
     """
-    parts = [_labelled(source, number, labels, regression, len(sources) > 1) for number, source in enumerate(sources)]
-    events, jets, target, place, number = (np.concatenate([p[i] for p in parts]) for i in range(5))
-    names = MIXED if len(sources) > 1 else parts[0][5]
-    notes = [note for part in parts for note in part[6]]
+    weak = len(sources) > 1
+    parts = [_sample(s, i) if weak else _labelled(s, labels, regression) for i, s in enumerate(sources)]
+    events, jets, target, place = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("events", "jets", "target", "place")
+    )
+    number = np.repeat(np.arange(len(parts)), [len(part.place) for part in parts])
+    names = MIXED if weak else parts[0].names
+    notes = [note for part in parts for note in part.notes]
     groups = np.zeros(len(target), np.int64) if regression else target
     order = nested_order(groups, events, jets, seed)
     if labels.signal_fraction:
@@ -144,50 +148,75 @@ MIXED = ("less_signal", "more_signal")
 """What the two samples are called whose jets are told apart for want of labels."""
 
 
-def _labelled(source: Source, number: int, labels: Labels, regression: bool, weak: bool) -> tuple[Any, ...]:
-    """Event, jet, target, place and source of each labelled jet; names of classes; notes."""
-    notes = []
+_Target = tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]
+"""The number of each jet, or its class, -1 for none; the names of these; notes."""
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """The labelled jets of a source: their events, numbers in these, labels, and places; each of shape (N,)."""
+
+    events: NDArray[np.int64]
+    jets: NDArray[np.int64]
+    target: NDArray[Any]
+    place: NDArray[np.int64]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _sample(source: Source, number: int) -> _Labelled:
+    """All jets of one of two mixed samples, the first of which has more signal."""
+    events, jets, notes = _identified(source)
+    # Two samples may number their events alike.
+    jets, target = jets + number * 2**40, np.full(len(events), 1 - number, np.int64)
+    return _Labelled(events, jets, target, np.arange(len(events)), MIXED, notes)
+
+
+def _labelled(source: Source, labels: Labels, regression: bool) -> _Labelled:
+    """The jets of a source whose label is known."""
+    events, jets, notes = _identified(source, labels.column)
+    values = source.column(labels.column)
+    target, names, more = _numbers(source, labels.column, values) if regression else _classes(source, labels, values)
+    known, what = (np.isfinite(target), "no finite number") if regression else (target >= 0, "none of the classes")
+    notes += more
+    if n_unknown := int((~known).sum()):
+        notes += (f"left out: {n_unknown:,} jets whose {labels.column} is {what}",)
+    place = np.flatnonzero(known)
+    return _Labelled(events[place], jets[place], target[place], place, names, notes)
+
+
+def _identified(source: Source, *columns: str) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+    """The event of each jet and a number of the jet in it, and what was assumed of them; `columns` are read along."""
     identity = [name for name in ("jet_index", "view") if name in source.dataset.columns]
     known_events = ["event_id"] * ("event_id" in source.dataset.columns)
-    source.keep([*known_events, *identity, *([] if weak else [labels.column])])
+    source.keep([*known_events, *identity, *columns])
     events = source.events()
-    if not source.dataset.knows_events:
-        notes.append(f"{source.dataset.name} has no event_id: its jets are split 80/10/10 by a hash of their place")
     jets = np.zeros(len(events), np.int64)
     for column in identity:
         jets = jets * 2**16 + source.column(column).astype(np.int64) + 128
-    names: tuple[str, ...] = ()
-    if weak:
-        # Two samples may number their events alike.
-        jets, target = jets + number * 2**40, np.full(len(events), 1 - number, np.int64)
-        known = np.ones(len(events), bool)
-    elif regression:
-        values = source.column(labels.column)
-        if values.dtype.kind not in "biuf":
-            msg = f"{source.dataset.name}: column {labels.column!r} holds text; a number is needed to predict one."
-            raise InputError(msg)
-        target, names = values.astype(np.float32), (labels.column,)
-        known = np.isfinite(target)
-    else:
-        values = source.column(labels.column)
-        present = class_names(source.dataset, labels.column, values)
-        for name in labels.classes:
-            if name not in present:
-                raise InputError(f"{source.dataset.name}: " + unknown_name("class", name, present))
-        names = labels.classes or present
-        if len(names) < 2:
-            msg = f"{source.dataset.name}: {labels.column} has {len(names)} class ({', '.join(names)}); two are needed."
-            raise InputError(msg)
-        target = encode(source.dataset, labels.column, values, names)
-        known = target >= 0
-        numbered = len(source.dataset.classes) if labels.column == "jet_label" else 0
-        if numbered > len(names):
-            notes.append(f"{len(names)} of the {numbered} classes of {labels.column} are used, numbered anew")
-    if n_unknown := int((~known).sum()):
-        what = "no finite number" if regression else "none of the classes"
-        notes.append(f"left out: {n_unknown:,} jets whose {labels.column} is {what}")
-    places = np.flatnonzero(known)
-    return events[places], jets[places], target[places], places, np.full(len(places), number), names, notes
+    assumed = f"{source.dataset.name} has no event_id: its jets are split 80/10/10 by a hash of their place"
+    return events, jets, () if source.dataset.knows_events else (assumed,)
+
+
+def _numbers(source: Source, column: str, values: NDArray[Any]) -> _Target:
+    if values.dtype.kind not in "biuf":
+        msg = f"{source.dataset.name}: column {column!r} holds text; a number is needed to predict one."
+        raise InputError(msg)
+    return values.astype(np.float32), (column,), ()
+
+
+def _classes(source: Source, labels: Labels, values: NDArray[Any]) -> _Target:
+    present = class_names(source.dataset, labels.column, values)
+    for name in labels.classes:
+        if name not in present:
+            raise InputError(f"{source.dataset.name}: " + unknown_name("class", name, present))
+    names = labels.classes or present
+    if len(names) < 2:
+        msg = f"{source.dataset.name}: {labels.column} has {len(names)} class ({', '.join(names)}); two are needed."
+        raise InputError(msg)
+    numbered = len(source.dataset.classes) if labels.column == "jet_label" else 0
+    anew = f"{len(names)} of the {numbered} classes of {labels.column} are used, numbered anew"
+    return encode(source.dataset, labels.column, values, names), names, (anew,) if numbered > len(names) else ()
 
 
 def _mixed(

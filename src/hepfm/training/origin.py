@@ -5,10 +5,8 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
-from hepfm import manifest
-from hepfm.atomic import exists, is_folder, is_local, location
+from hepfm.atomic import exists, file_digest, is_local, location
 from hepfm.dataset import Dataset
-from hepfm.formats.hdf5 import file_digest
 from hepfm.hub import is_repo_id
 
 
@@ -17,17 +15,14 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         Its name, the number of jets, its variations, and a digest of the content of its files in their order,
-        whatever they are called: of a campaign from its records, else by reading them. Of jets without events, which
-        are split by their places, the digest of each file, too. Of jets from the Hub, that they are `published`.
+        whatever they are called: of a campaign and of published jets from their lists, else by reading them. Of jets
+        without events, which are split by their places, the digest of each file, too. Of jets from the Hub, that they
+        are `published`.
 
     Raises:
         InputError: a file cannot be read.
     """
-    place = location(dataset.name)
-    recorded: dict[str, str] = {}
-    if is_folder(place) and exists(place / manifest.HEADER):
-        recorded = {f"{dataset.name}/{record.path}": record.sha256 for record in manifest.read(place)}
-    of_files = [recorded.get(file.path) or _digest(file.path) for file in dataset.files]
+    of_files = [file.sha256 or _digest(file.path) for file in dataset.files]
     found: dict[str, Any] = {
         "name": dataset.name,
         "n_jets": len(dataset),

@@ -107,7 +107,7 @@ class DataRecipe:
         n_jets: of the training split of each dataset, chosen at random; 0 for all.
         rotate: whether jets are turned and mirrored about their axis.
         forget: share of the jets whose tracks are unknown, and of those whose particle types are.
-        n_validation: jets of the validation split, of each dataset, that evaluations use, chosen at random.
+        n_validation: jets of the validation split, of each dataset, that evaluations use, chosen at random; 0 for all.
         n_probe: labelled jets of the first dataset that the linear probe is fitted to in each evaluation; 0 for no
             probe.
     """

@@ -1,6 +1,7 @@
 """Recipes: TOML files that say everything about a training. Each table of the file is a dataclass."""
 
 import dataclasses
+import math
 import types
 import typing
 from pathlib import Path
@@ -45,6 +46,21 @@ class Optimisation:
     seed: int = 1
     evaluate_every: int = 0
     save_every: int = 500
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: one of them is impossible.
+        """
+        least = {"n_steps": 1, "batch_size": 1, "save_every": 1, "warmup_steps": 0, "evaluate_every": 0, "clip": 0}
+        for name, smallest in (least | {"weight_decay": 0}).items():
+            if not smallest <= (value := getattr(self, name)) < math.inf:
+                msg = f"optimisation.{name} must be at least {smallest}, got {value}."
+                raise InputError(msg)
+        if not 0 < self.learning_rate < math.inf:
+            msg = f"optimisation.learning_rate must be larger than 0, got {self.learning_rate}."
+            raise InputError(msg)
 
 
 def read_recipe(kind: type[Recipe], path: Path, **changes: Any) -> Recipe:  # noqa: ANN401

@@ -17,6 +17,7 @@ _Floats = NDArray[np.float64]
 _RADIUS, _ZCUT, _BETA = 0.8, 0.1, 0.0
 _CHARGE, _KIND = "part_charge", "part_is"
 _TRACK_ONLY = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
+_OF_ERRORS = ("median", "sigma", "within95")
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 UNITS = MappingProxyType(
@@ -165,7 +166,7 @@ def code_use(ids: NDArray[np.int64], n_codes: int) -> dict[str, float]:
 
 
 def measure(made: Reconstruction) -> dict[str, Any]:
-    """All figures about a reconstruction, as JSON can hold them."""
+    """All figures about a reconstruction; NaN for those of no constituents or jets."""
     of_constituents, of_jets = constituent_errors(made), jet_errors(made)
     found: dict[str, Any] = {
         "n_jets": len(made.offsets) - 1,
@@ -184,10 +185,10 @@ def measure(made: Reconstruction) -> dict[str, Any]:
 
 
 def table_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """What `measure` gives as rows of a table: quantity, unit, median, robust sigma, 95 % within."""
+    """What `evaluate_tokenizer` gives as rows of a table: quantity, unit, median, robust sigma, 95 % within."""
     errors = {**found["constituents"], **found["jets"]}
     return [
-        (name, UNITS[name], *(f"{values[key]:.4g}" for key in ("median", "sigma", "within95")))
+        (name, UNITS[name], *("-" if values[key] is None else f"{values[key]:.4g}" for key in _OF_ERRORS))
         for name, values in errors.items()
     ]
 

@@ -28,13 +28,14 @@ from hepfm import __version__
 from hepfm.atomic import sync, write_whole
 from hepfm.errors import CampaignError, InputError
 from hepfm.networks.strict import quiet
+from hepfm.run_folder import EVALUATION, METRICS, ORIGIN, RECIPE, append_metrics, read_metrics, write_json
 from hepfm.training.batches import Batch
 from hepfm.training.best import BEST, BestWeights
 from hepfm.training.origin import came_from_hub
 from hepfm.training.recipes import Optimisation, write_recipe
 from hepfm.training.stream import StepsFrom, Stream
 
-RECIPE, ORIGIN, METRICS, WHOLE = "recipe.toml", "training.json", "metrics.jsonl", "whole"
+WHOLE = "whole"
 _NAMES = re.compile(r'"([^"\s/]+/[^"\s/]+)"')
 # What a training would replace or take for its own, and a campaign, which is no place for one.
 _NOT_OURS = (
@@ -42,7 +43,7 @@ _NOT_OURS = (
     "config.json",
     "model.safetensors",
     "README.md",
-    "evaluation.json",
+    EVALUATION,
     METRICS,
     "checkpoint-*",
 )
@@ -162,19 +163,6 @@ def precision(wanted: str) -> str:
     return wanted if has_bf16 else "fp32"
 
 
-def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """Everything that was logged, in order of the steps; what was logged again after an interruption counts once."""
-    lines = (out / METRICS).read_text(encoding="utf-8").splitlines() if (out / METRICS).exists() else []
-    found: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # cut off by a kill
-        found[entry["step"], tuple(sorted(entry))] = entry
-    return sorted(found.values(), key=lambda entry: entry["step"])
-
-
 def _best_so_far(training: Training, out: Path) -> BestWeights | None:
     if training.keep_best is None:
         return None
@@ -214,7 +202,7 @@ def claim(training: Training, out: Path) -> None:
     published = sorted(filter(came_from_hub, set(_NAMES.findall(recipe))))
     products = precision(training.optimisation.precision)
     known = {**origin, "versions": versions, "published": published, "precision": products}
-    write_whole(out / ORIGIN, (json.dumps(known, indent=1) + "\n").encode())
+    write_json(out / ORIGIN, known)
     write_whole(out / RECIPE, recipe.encode())
 
 
@@ -360,8 +348,7 @@ class _Log(TrainerCallback):
         _check_finite(self._path.parent, state.global_step, {k: v for k, v in values.items() if k in _FATAL})
         if not is_leader():
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **values}) + "\n")
+        append_metrics(self._path, {"step": state.global_step, **values})
         self._last |= values
         if self._report is not None:
             self._report(state.global_step, state.max_steps, self._last)

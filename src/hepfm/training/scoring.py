@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from hepfm.errors import InputError
+from hepfm.hashing import unit_hash
 from hepfm.inputs import columns_for
 from hepfm.models import AutoModelForSequenceClassification
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
-from hepfm.training.hashing import unit_hash
 from hepfm.training.source import Source
 
 FINETUNING = "finetuning"

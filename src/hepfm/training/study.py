@@ -12,18 +12,18 @@ import numpy as np
 from hepfm.atomic import write_whole
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
+from hepfm.hashing import unit_hash
 from hepfm.inputs import columns_for
 from hepfm.models import AutoModel
+from hepfm.run_folder import EVALUATION, ORIGIN, RECIPE, write_json
 from hepfm.schema import unknown_name
-from hepfm.training.evaluation import EFFICIENCIES, EVALUATION, Question, default_split, evaluate, write_evaluation
+from hepfm.training.evaluation import EFFICIENCIES, Question, default_split, evaluate, write_evaluation
 from hepfm.training.finetune import TrainingJets, finetune
 from hepfm.training.finetuning import MODES, Finetuning, Mode
-from hepfm.training.hashing import unit_hash
 from hepfm.training.labels import Chosen, Labels, choose
 from hepfm.training.memory import in_memory
 from hepfm.training.origin import describe_data, digests_of
 from hepfm.training.recipes import write_recipe
-from hepfm.training.run import ORIGIN, RECIPE
 from hepfm.training.scoring import Tagger, inputs_of
 from hepfm.training.source import Source, first_variation, open_source
 
@@ -207,7 +207,7 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
             "rows": list(_rows(found)),
             "histograms": list(_histograms(found)),
         }
-        write_whole(out / STUDY, (json.dumps(result, indent=1) + "\n").encode())
+        write_json(out / STUDY, result)
         write_whole(out / TABLE, study_table(result).encode())
     if report is not None:
         report("", len(runs), len(runs))

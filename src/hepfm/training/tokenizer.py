@@ -16,6 +16,7 @@ from hepfm.errors import InputError
 from hepfm.formats.parquet import parquet_writer
 from hepfm.inputs import columns_for, constituent_inputs
 from hepfm.networks.strict import quiet
+from hepfm.run_folder import finite
 from hepfm.table import JetTable
 from hepfm.tokenizers import ParticleTokenizer, TokenizerConfig, TokenizerSettings
 from hepfm.training.batches import Batch, PaddedJets
@@ -44,9 +45,9 @@ class TokenizerData:
 
     Attributes:
         variation: the views used; empty for the first one, which is the nominal one of a campaign.
-        n_jets: the first so many of the training split; 0 for all.
+        n_jets: so many of the training split, chosen at random; 0 for all.
         n_constituents: of longer jets those of highest transverse momentum are kept.
-        n_validation: jets of the validation split that evaluations use.
+        n_validation: jets of the validation split that evaluations use, chosen at random; 0 for all.
     """
 
     variation: str = ""
@@ -231,7 +232,7 @@ def evaluate_tokenizer(
         "inputs": list(settings.inputs),
         "data": {"name": dataset.name, "split": question.split, "variation": variation},
     }
-    return about | found, made
+    return finite(about | found), made
 
 
 def add_tokens(tokenizer: ParticleTokenizer, dataset: Dataset, out: Path, *, report: Any = None) -> int:  # noqa: ANN401

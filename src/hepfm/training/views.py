@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.table import JetTable
+from hepfm.table import JetTable, jet_keys
 from hepfm.training.augmentation import check_turnable
 from hepfm.training.batches import Batch, PaddedJets
 from hepfm.training.masking import MaskedBatches, Views
@@ -32,8 +32,7 @@ def rows_of_views(table: JetTable, variations: Sequence[str]) -> NDArray[np.int6
     codes = np.full(table.n_jets, -1)
     for code, name in enumerate(variations):
         codes[table.columns["variation"] == name] = code
-    ranks = np.unique(table.columns["event_id"], return_inverse=True)[1].astype(np.int64)
-    keys, jets = np.unique(ranks * 256 + table.columns["jet_index"].astype(np.int64) + 128, return_inverse=True)
+    keys, jets = np.unique(jet_keys(table.columns["event_id"], table.columns["jet_index"]), return_inverse=True)
     rows = np.full((len(keys), len(variations)), -1, np.int64)
     known = np.flatnonzero(codes >= 0)
     rows[jets[known], codes[known]] = known

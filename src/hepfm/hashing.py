@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def hashed(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """Mix the bits of numbers, another way for every seed.
+    """Mix the bits of numbers, another way for every seed; that of the splits of a dataset is 0.
 
     Source: splitmix64's output function, Steele, Lea and Flood, OOPSLA 2014, doi:10.1145/2660193.2660195.
     """
