@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "hepfm"
 LAYERS = (
     ("errors", "hashing"),
     ("schema", "atomic", "zoo"),
-    ("table", "manifest", "hub", "run_folder"),
+    ("table", "manifest", "hub", "run_folder", "markdown"),
     ("padding", "inputs"),
     ("formats", "jets", "summary"),
     ("dataset",),

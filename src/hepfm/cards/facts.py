@@ -1,12 +1,12 @@
 """What there is to know about a campaign, as tables that a card prints in Markdown and a report in HTML."""
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hepfm import manifest
+from hepfm.markdown import markdown_table
 from hepfm.resim.campaign import Campaign
 from hepfm.resim.detector import DETECTORS
 from hepfm.resim.folder import read_campaign
@@ -148,14 +148,7 @@ def provenance_table(facts: Facts) -> Table:
 
 def markdown(table: Table) -> str:
     """A table in Markdown."""
-    rules = ["---"] * table.n_text + ["---:"] * (len(table.headings) - table.n_text)
-    # A bar in a cell would end it.
-    lines: Iterable[Sequence[str]] = (
-        table.headings,
-        rules,
-        *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in table.rows),
-    )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(table.headings, table.rows, n_text=table.n_text)
 
 
 def measured(value: float, error: float) -> str:

@@ -6,7 +6,7 @@ What a folder holds is in `hepfm.training.run`; `evaluation.json` is what `hepfm
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from hepfm.cards.run_figures import write_evaluation_figures, write_training_fig
 from hepfm.cards.studies import is_published, shown_name, study_sections
 from hepfm.errors import InputError
 from hepfm.hub import is_repo_id
+from hepfm.markdown import markdown_table
 from hepfm.run_folder import EVALUATION, ORIGIN, read_metrics, read_object
 
 CARD = "README.md"
@@ -278,7 +279,7 @@ def _merit(run: _Run, folder: Path) -> str:
     if "bias" in found:
         rows = [(n, _plain(found[n])) for n in ("resolution", "median", "mean_absolute_error", "explained")]
         rows.insert(0, ("bias", _with_error(found["bias"])))
-    parts.append(_table(("", ""), [row for row in rows if row[1]]))
+    parts.append(markdown_table(("", ""), [row for row in rows if row[1]]))
     if rejection := found.get("rejection"):
         efficiencies = list(next(iter(rejection.values())))
         head = ("signal", "AUC", *(f"rejection at {e}" for e in efficiencies))
@@ -286,7 +287,7 @@ def _merit(run: _Run, folder: Path) -> str:
             (n, _with_error(found["auc_against_background"][n]), *(_with_error(v) for v in by_efficiency.values()))
             for n, by_efficiency in list(rejection.items())[:_MOST_CLASSES]
         ]
-        parts.append(f"Against {', '.join(found['background'])}:\n\n" + _table(head, cells))
+        parts.append(f"Against {', '.join(found['background'])}:\n\n" + markdown_table(head, cells))
     if "robustness" in found:
         parts.append(_robustness(found["robustness"]))
     pictures = {
@@ -306,7 +307,7 @@ def _last_validation(folder: Path) -> str:
     if not last:
         return ""
     rows = [(name.removeprefix("validation_").replace("_", " "), _plain(value)) for name, value in last.items()]
-    return "On jets that trained nothing, at the end of the training:\n\n" + _table(("", ""), rows)
+    return "On jets that trained nothing, at the end of the training:\n\n" + markdown_table(("", ""), rows)
 
 
 def _robustness(robustness: Mapping[str, Any]) -> str:
@@ -324,10 +325,10 @@ def _robustness(robustness: Mapping[str, Any]) -> str:
     ]
     text = f"Distances of the score of each true class between `{robustness['nominal']}` and the other variations:\n\n"
     head = ("variation", "class", "Wasserstein", "Jensen-Shannon", "by chance", "by chance")
-    text += _table(head, rows) + "\nBy chance: what finite samples show if the variation changes nothing.\n"
+    text += markdown_table(head, rows) + "\nBy chance: what finite samples show if the variation changes nothing.\n"
     if spread:
         columns = ("class", "spread of a jet's score over its views", "in multiples of that over jets", "jets")
-        text += "\n" + _table(columns, spread)
+        text += "\n" + markdown_table(columns, spread)
     return text
 
 
@@ -340,8 +341,8 @@ def _data(run: _Run) -> str:
     facts = [("jets that trained", data.get("n_training", data.get("n_train")))]
     facts += [("jets that decided when to stop", data.get("n_validation") or None)]
     facts += [("inputs that they lack", ", ".join(data.get("missing_inputs", ())) or None)]
-    text = _table(("data", "jets", "digest"), rows)
-    text += "\n" + _table(
+    text = markdown_table(("data", "jets", "digest"), rows)
+    text += "\n" + markdown_table(
         ("", ""), [(n, f"{v:,}" if isinstance(v, int) else str(v)) for n, v in facts if v is not None]
     )
     notes = [
@@ -366,9 +367,3 @@ def _with_error(measured: Mapping[str, float | None] | None) -> str:
 
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    # A bar in a cell would end it.
-    lines = [names, ["---"] * len(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,15 +1,13 @@
 """The pictures of a dataset's card, as files beside it."""
 
-import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hepfm.atomic import write_whole
 from hepfm.cards.observables import OBSERVABLES
 from hepfm.cards.prongs import frozen_prongs_of
-from hepfm.cards.style import why_no_plots
+from hepfm.cards.style import why_no_plots, write_png
 from hepfm.cards.survey import survey
 from hepfm.dataset import Dataset
 
@@ -66,7 +64,8 @@ def write_pictures(folder: Path, campaign: Path, dataset: Dataset, digest: str) 
     for name in (_VIEWS, *(o.name for o in OBSERVABLES)):
         path = folder / FOLDER / f"{name}.png"
         if name in figures:
-            write_whole(path, _png(figures[name], digest))
+            # matplotlib's version, which it writes by default, would make the bytes change with it.
+            write_png(figures[name], path, dpi=_DPI, metadata={"Software": None, "Source": digest})
         else:
             path.unlink(missing_ok=True)
     return tuple(picture for picture in found if Path(picture.path).stem in figures)
@@ -93,13 +92,6 @@ def _merit(jet: dict[str, Any]) -> tuple[int, int, float]:
     eta, phi = jet["prongs"]
     distance = max(abs(eta[0] - eta[-1]), abs(phi[0] - phi[-1])) if eta else 0.0
     return len(jet["views"]), min(len(eta), 2), -abs(distance - _BEST_DISTANCE)
-
-
-def _png(figure: "Figure", digest: str) -> bytes:
-    buffer = io.BytesIO()
-    # matplotlib's version, which it writes by default, would make the bytes change with it.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None, "Source": digest})
-    return buffer.getvalue()
 
 
 def _shows(path: Path, digest: str) -> bool:

@@ -1,6 +1,5 @@
 """The figures that lie in the folder of a training, an evaluation or a study."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hepfm.atomic import write_whole
-from hepfm.cards.style import why_no_plots
+from hepfm.cards.style import why_no_plots, write_png
 from hepfm.run_folder import EVALUATION, read_metrics, read_object
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_DPI = 150
 
 
 def write_evaluation_figures(folder: Path) -> tuple[str, ...]:
@@ -85,9 +85,7 @@ def _write_figures(folder: Path, figures: Mapping[str, "Callable[[], Figure] | N
         if draw is None:
             (folder / name).unlink(missing_ok=True)
         else:
-            buffer = io.BytesIO()
-            draw().savefig(buffer, format="png", dpi=150)
-            write_whole(folder / name, buffer.getvalue())
+            write_png(draw(), folder / name, dpi=_DPI)
     return ()
 
 

@@ -1,9 +1,12 @@
 """What all figures share: colours, and one clear line where matplotlib is missing."""
 
+import io
 from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hepfm.atomic import write_whole
 from hepfm.errors import HepfmError
 
 if TYPE_CHECKING:
@@ -45,3 +48,15 @@ def figure_class() -> "type[Figure]":
     from matplotlib.figure import Figure
 
     return Figure
+
+
+def write_png(figure: "Figure", path: Path, **options: Any) -> Path:  # noqa: ANN401
+    """Write a figure as PNG, whole or not at all, with options of `savefig`; give its path.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", **options)
+    write_whole(path, buffer.getvalue())
+    return path

@@ -8,6 +8,7 @@ from typing import Any
 
 from hepfm import __version__
 from hepfm.atomic import write_whole
+from hepfm.markdown import markdown_table
 
 EVALUATION = "evaluation"
 """The folder in a run's folder where its card looks for an evaluation."""
@@ -81,11 +82,11 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _table(found: Mapping[str, Any]) -> str:
     errors = {**found["constituents"], **found["jets"]}
-    lines = ["| error of | median | robust σ | 95 % within |", "|---|---|---|---|"]
+    rows = []
     for name, values in errors.items():
         figures = (values[key] for key in ("median", "sigma", "within95"))
-        numbers = " | ".join("" if figure is None else f"{figure:.3g}" for figure in figures)
-        lines.append(f"| {_NAMES.get(name, name)} | {numbers} |")
+        rows.append([_NAMES.get(name, name), *("" if figure is None else f"{figure:.3g}" for figure in figures)])
+    lines = [markdown_table(("error of", "median", "robust σ", "95 % within"), rows).rstrip()]
     lines += [f"\n{name} right: {share:.2%}." for name, share in found["accuracy"].items()]
     use = found["codes"]
     lines.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hepfm.cards.style import FAINT, INK, figure_class
+from hepfm.cards.style import FAINT, INK, figure_class, write_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ def write_figures(made: JetsBeforeAndAfter, errors: Mapping[str, NDArray[Any]], 
         HepfmError: matplotlib is not installed.
     """
     drawn = {"residuals": draw_residuals(errors), "jet": draw_jet(made), "codes": draw_codes(made)}
-    return tuple(_save(figure, out / f"{name}.png") for name, figure in drawn.items())
+    return tuple(write_png(figure, out / f"{name}.png", dpi=_DPI) for name, figure in drawn.items())
 
 
 def draw_residuals(errors: Mapping[str, NDArray[Any]]) -> "Figure":
@@ -144,7 +144,7 @@ def draw_codes(made: JetsBeforeAndAfter) -> "Figure":
 
 def write_rate_distortion(evaluations: Sequence[Mapping[str, Any]], out: Path) -> Path:
     """Write rate-distortion.png, of what `tokenizer evaluate` writes."""
-    return _save(draw_rate_distortion(evaluations), out / "rate-distortion.png")
+    return write_png(draw_rate_distortion(evaluations), out / "rate-distortion.png", dpi=_DPI)
 
 
 def draw_rate_distortion(evaluations: Sequence[Mapping[str, Any]]) -> "Figure":
@@ -175,8 +175,3 @@ def draw_rate_distortion(evaluations: Sequence[Mapping[str, Any]]) -> "Figure":
         if not place:
             axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    figure.savefig(path, dpi=_DPI)
-    return path

@@ -14,6 +14,7 @@ from hepfm.dataset import Dataset
 from hepfm.errors import InputError
 from hepfm.hashing import unit_hash
 from hepfm.inputs import columns_for
+from hepfm.markdown import markdown_table
 from hepfm.models import AutoModel
 from hepfm.run_folder import EVALUATION, ORIGIN, RECIPE, write_json
 from hepfm.schema import unknown_name
@@ -361,11 +362,11 @@ def study_table(result: dict[str, Any]) -> str:
     measures = [name for name in known if not name.startswith(_BY_CHANCE)]
     titles = [name.replace("_", " ") + " (by chance)" * name.startswith(_MOVED) for name in measures]
     head = ["network", "mode", "labels", *["signal fraction"] * weak, *titles, "runs"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for row in result["rows"]:
         cells = [row["network"] or "-", row["mode"], f"{row['n_labels']:,}", *[f"{row['signal_fraction']:g}"] * weak]
         lines.append([*cells, *(_cell(row, name) for name in measures), str(row["n_runs"])])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(head, lines)
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
