@@ -29,9 +29,11 @@ for name in vqvae-512 vqvae-8192 vqvae-16200; do
   python recipes/bundle.py runs/$name $name
 done
 hepfm-data tokenizer compare $evaluations --out comparison
+python recipes/bundle.py runs/kmeans-512 kmeans-512
 hepfm-data pretrain recipes/mpm-tiny.toml --data jetclass-jets --variations nominal,reseed --out runs/mpm-tiny
 python recipes/bundle.py runs/mpm-tiny mpm-tiny --check jetclass-jets
 hepfm-data pretrain recipes/mpm-rs3l-tiny.toml --data jetclass-jets --data resim-jets --out runs/mpm-rs3l-tiny
+python recipes/bundle.py runs/mpm-rs3l-tiny mpm-rs3l-tiny --check jetclass-jets
 hepfm-data pretrain recipes/rs3l-tiny.toml --data resim-jets --out runs/rs3l-tiny
 python recipes/bundle.py runs/rs3l-tiny rs3l-tiny --check jetclass-jets
 hepfm-data pretrain recipes/rs3l-edgeconv.toml --data resim-jets --out runs/rs3l-edgeconv

@@ -151,7 +151,7 @@ def read(folder: Path | str) -> list[ShardRecord]:
     with _without_garbage_collection():
         records = {record.path: record for _, lines in _record_files(place) for _, record in lines}
     if not records and not names(place, _RECORDS) and not exists(place / HEADER):
-        msg = f"not a campaign folder: {folder} (it has neither {HEADER} nor {SHARDS})"
+        msg = f"not a campaign folder: {folder} (it has neither {HEADER} nor {SHARDS}). Give the folder of a campaign."
         raise CampaignError(msg)
     return list(records.values())
 

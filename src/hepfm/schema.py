@@ -168,7 +168,7 @@ def split_of(event_id: NDArray[np.int64]) -> NDArray[np.int8]:
 def unknown_name(what: str, given: str, known: Iterable[str]) -> str:
     """Word the error for a name that does not exist: what is known, and which one was probably meant."""
     known = list(known)
-    close = difflib.get_close_matches(given, known, n=1)
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.65)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"unknown {what} {given!r}. Known: {', '.join(known)}.{hint}"
 

@@ -4,10 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from toy_jets import toys
 
 from hepfm.cli import cli
+from hepfm.formats.root import write_root
 from hepfm.models import AutoModel, JetBackbone, JetBackboneConfig
 from hepfm.models.configuration import sized
 
@@ -20,7 +23,7 @@ def blocks(language):
 
 
 def test_the_python_code_works(small_campaign, tmp_path, monkeypatch, capsys):
-    (code,) = blocks("python")
+    code, vectors = blocks("python")
     model = JetBackbone(JetBackboneConfig(width=32, heads=2, depth=1))
     model.save_pretrained(tmp_path / "runs" / "mpm")
     (tmp_path / "resim-jets").symlink_to(small_campaign[1])
@@ -28,6 +31,9 @@ def test_the_python_code_works(small_campaign, tmp_path, monkeypatch, capsys):
     exec(compile(code, "models.md", "exec"), {})
 
     assert re.match(r"torch.Size\(\[16, \d+, 32\]\) torch.Size\(\[16, 32\]\)", capsys.readouterr().out)
+    write_root(tmp_path / "my_jets.root", [toys(20)])
+    exec(compile(vectors, "models.md", "exec"), {})
+    assert np.load("vectors.npy").shape == (20, 128)
 
 
 @pytest.mark.parametrize("line", "".join(blocks("bash")).splitlines())

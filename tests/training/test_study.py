@@ -205,15 +205,17 @@ def test_the_command_of_a_study_has_its_less_usual_settings_too(wanted):
 def test_the_card_of_a_network_has_its_studies(finished, tmp_path):
     """Pictures lie beside the card, and the command of the card is the study's."""
     folder, result = finished
+    run = tmp_path / Path(result["study"]["checkpoints"][0]).name
     for name in ("study.json", "study.md"):
-        (tmp_path / "studies" / "few-labels").mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / name, tmp_path / "studies" / "few-labels" / name)
-    write_study_figures(tmp_path / "studies" / "few-labels", result)
-    (section,) = study_sections(tmp_path)
+        (run / "studies" / "few-labels").mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, run / "studies" / "few-labels" / name)
+    write_study_figures(run / "studies" / "few-labels", result)
+    (section,), (published,) = study_sections(run), study_sections(run, repo="hepfm/mine")
 
     assert section.startswith("### Few labels")
+    assert published == section.replace(f"study labels {run.name} ", "study labels hepfm/mine ") != section
     assert study_table(result) in section
-    assert (tmp_path / re.findall(r"!\[.*\]\((.*)\)", section)[0]).stat().st_size > 10_000
+    assert (run / re.findall(r"!\[.*\]\((.*)\)", section)[0]).stat().st_size > 10_000
     (command,) = re.findall("^hepfm-data study labels (.*)$", section, re.MULTILINE)
     asked = cli.cli.commands["study"].commands["labels"].make_context("labels", command.split()).params
     study = {name: value for name, value in asked.items() if value and name in result["study"]}

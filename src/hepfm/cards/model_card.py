@@ -45,7 +45,7 @@ _UNKNOWN = """\
 
 _LIMITS = """\
 * Scores are no probabilities of a sample whose classes are mixed otherwise than those that it was trained on.
-* Figures of merit hold for jets selected as those of the data below; for other transverse momenta, jet radii or
+* Figures of merit hold for jets selected as those of the data above; for other transverse momenta, jet radii or
   detectors, evaluate again.
 """
 
@@ -160,7 +160,7 @@ def _card(run: _Run, folder: Path, repo: str, license_name: str) -> str:
     sections = {
         "": f"# {title}\n\n{_introduction(run)}",
         "Use": _use(run, folder, repo),
-        "What it is worth": "\n".join(filter(None, (_merit(run, folder), *study_sections(folder, run.published)))),
+        "What it is worth": "\n".join(filter(None, (_merit(run, folder), *study_sections(folder, run.published, repo)))),
         "Data": _data(run),
         "Training": _training(run, folder),
         "Limits": (_SIMULATED if run.is_simulated else _UNKNOWN) + _LIMITS,
@@ -220,6 +220,7 @@ def _introduction(run: _Run) -> str:
 def _use(run: _Run, folder: Path, repo: str) -> str:
     # The folder may lie elsewhere tomorrow: the example is run from the one above it.
     name = repo if is_repo_id(repo) else folder.name
+    where = "" if is_repo_id(repo) else f"From the folder that holds `{name}`:\n"
     given = {"n_constituents": 128, **run.config.get("finetuning", {})}
     kind = "AutoModelForSequenceClassification" if run.is_tagger else "AutoModel"
     command = ""
@@ -242,7 +243,7 @@ hepfm-data finetune {name} my_jets.root --label jet_label
 
 Its view of jets, from Python:
 """
-    return f"""{command.lstrip()}
+    return f"""{(where + command).lstrip()}
 ```python
 import torch
 
@@ -323,6 +324,8 @@ def _robustness(robustness: Mapping[str, Any]) -> str:
         for name, s in list(robustness["spread"].items())[:_MOST_CLASSES]
         if s is not None
     ]
+    if not rows:
+        return ""
     text = f"Distances of the score of each true class between `{robustness['nominal']}` and the other variations:\n\n"
     head = ("variation", "class", "Wasserstein", "Jensen-Shannon", "by chance", "by chance")
     text += markdown_table(head, rows) + "\nBy chance: what finite samples show if the variation changes nothing.\n"

@@ -30,7 +30,7 @@ _OPTIONS = {
 }
 
 
-def study_sections(folder: Path, recorded: Collection[str] = ()) -> list[str]:
+def study_sections(folder: Path, recorded: Collection[str] = (), repo: str = "") -> list[str]:
     """A part of the card for each study of a run, in the order of their names.
 
     Their pictures are copied beside the card, where whoever publishes it finds them.
@@ -38,6 +38,7 @@ def study_sections(folder: Path, recorded: Collection[str] = ()) -> list[str]:
     Args:
         folder: of the run.
         recorded: see `is_published`.
+        repo: the run's name on the Hub, under which a study of it is shown.
 
     Raises:
         InputError: a study's file is damaged.
@@ -50,7 +51,11 @@ def study_sections(folder: Path, recorded: Collection[str] = ()) -> list[str]:
             continue
         name, test = path.parent.name, found["test"]
         known = {*recorded, *[test["name"]] * test.get("published", False)}
-        text = f"### {name.replace('-', ' ').capitalize()}\n\n```bash\n{study_command(found['study'], known)}\n```\n\n"
+        study = found["study"]
+        if is_repo_id(repo):
+            ours = [repo if Path(checkpoint).name == folder.name else checkpoint for checkpoint in study["checkpoints"]]
+            study, known = {**study, "checkpoints": ours}, {*known, repo}
+        text = f"### {name.replace('-', ' ').capitalize()}\n\n```bash\n{study_command(study, known)}\n```\n\n"
         text += table.read_text(encoding="utf-8")
         text += (
             "\n± is the standard deviation over the runs, each with other labelled jets and other new weights. All were"

@@ -36,7 +36,10 @@ def predict(
     allow_missing: bool,
     as_json: bool,
 ) -> None:
-    """Write the jets DATA with the scores of the tagger CHECKPOINT, as columns score_<class>."""
+    """Write the jets DATA with the scores of the tagger CHECKPOINT, as columns score_<class>.
+
+    Of a regression it is predicted_<column>. All jets are scored, those that trained the tagger, too.
+    """
     from hepfm import terminal
     from hepfm.formats.flat import check_suffix
     from hepfm.training.prediction import predict as write_scores

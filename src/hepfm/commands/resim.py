@@ -57,7 +57,9 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
     "--n-events", type=Whole(1, _MAX_COUNT), help="Frozen events in all.  [default: 10000, or all of the files]"
 )
 @click.option("--variations", default="8", show_default=True, help="A number, names, or TOML files; commas between.")
-@click.option("--processes", help="rs3l, jetclass, or names; see `list processes`.  [default: rs3l]")
+@click.option(
+    "--processes", help="rs3l, jetclass, or names, with rs3l's selection; see `list processes`.  [default: rs3l]"
+)
 @click.option(
     "--lhe", multiple=True, type=click.Path(path_type=Path), help="Les Houches file of frozen events; may be repeated."
 )
@@ -69,7 +71,9 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
     help="What the variations keep of the first one: hard (the hard process), shower, or hadron.",
 )
 @click.option(
-    "--external", metavar="COMMAND", help="Another generator: runs with {lhe} {hepmc} {seed} {n_events} filled in."
+    "--external",
+    metavar="COMMAND",
+    help="Another generator, for one more view: runs with {lhe} {hepmc} {seed} {n_events} filled in.",
 )
 @click.option("--variation-name", help="Name of the views that --external makes.")
 @click.option(

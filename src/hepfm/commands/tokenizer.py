@@ -90,6 +90,8 @@ def train(
         return
     for note in notes:
         click.echo(f"note: {note}", err=True)
+    if found:
+        click.echo("robust sigma of the errors of validation jets (pt relative, masses in GeV), and use of the codes:")
     for name, value in found.items():
         click.echo(f"{name.removeprefix('validation_').replace('_', ' '):24} {value:.4g}")
     click.echo(f"hepfm-data tokenizer evaluate {folder} {data} --out {folder / EVALUATION}")

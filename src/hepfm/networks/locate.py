@@ -1,5 +1,6 @@
 """Where a network lies that is asked for by name: a folder, a copy in the package, or the Hub."""
 
+import difflib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +39,9 @@ def locate(name: str | os.PathLike[str], settings: dict[str, Any]) -> Path:
     if text in bundled() and hub.get("revision") in (None, "main") and not hub.get("force_download"):
         return folder_of(text)
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
-        msg = f"{text}: no such folder; expected one with {CONFIG}, or OWNER/NAME of the Hub."
+        close = difflib.get_close_matches(text, bundled(), n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        msg = f"{text}: no such folder; expected one with {CONFIG}, or OWNER/NAME of the Hub.{meant}"
         raise InputError(msg)
     return _fetch(text, hub)
 

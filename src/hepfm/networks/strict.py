@@ -78,7 +78,10 @@ def check_folder(folder: Path, model_types: tuple[str, ...]) -> dict[str, Any]:
             msg = f"{path}: has {key!r}, which makes a loader run or fetch something else. hepfm does not load it."
             raise InputError(msg)
     if config.get("model_type") not in model_types:
-        msg = f"{path}: describes a network of type {config.get('model_type')!r}; expected {' or '.join(model_types)}."
+        msg = (
+            f"{path}: describes a network of type {config.get('model_type')!r}; expected {' or '.join(model_types)}. "
+            "`hepfm-data list models` says what each of the package's is."
+        )
         raise InputError(msg)
     if (folder / ADAPTER).exists():
         msg = (

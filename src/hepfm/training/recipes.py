@@ -14,6 +14,8 @@ from hepfm.formats.toml import read_toml
 from hepfm.schema import unknown_name
 
 Recipe = TypeVar("Recipe")
+# Keys that tell which command a recipe is for.
+_OF = {"tokenizer": "tokenizer train", "objective": "pretrain", "mode": "finetune"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,8 @@ def _build(kind: type[Recipe], table: dict[str, Any], origin: str, above: str) -
     types_of = typing.get_type_hints(kind)
     for key in table:
         if key not in fields:
-            raise InputError(f"{origin}: " + unknown_name(f"key in {above or 'the recipe'}", key, list(fields)))
+            of = f" It is of a recipe for hepfm-data {_OF[key]}." if not above and key in _OF else ""
+            raise InputError(f"{origin}: " + unknown_name(f"key in {above or 'the recipe'}", key, list(fields)) + of)
     values: dict[str, Any] = {}
     for name, field in fields.items():
         if name in table:

@@ -5,7 +5,6 @@ JetClass (jet-universe/jetclass_generation, ae722ea), which agree on the tracker
 formulas they enter are in `docs/physics-detector.md`.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -20,6 +19,7 @@ from hepfm.resim.detector.description import (
     Tracker,
 )
 from hepfm.resim.detector.impact_parameters import CMS_IMPACT_PARAMETERS
+from hepfm.schema import unknown_name
 
 _CMS_SOLENOID = Solenoid(radius=1.29, half_length=3.0, field=3.8)
 
@@ -156,8 +156,4 @@ def get_detector(name: str) -> Detector:
     """
     if name in DETECTORS:
         return DETECTORS[name]
-    msg = f"unknown detector '{name}'. Known: {', '.join(DETECTORS)}."
-    close = difflib.get_close_matches(name.lower(), DETECTORS, n=1)
-    if close:
-        msg += f" Did you mean '{close[0]}'?"
-    raise InputError(msg)
+    raise InputError(unknown_name("detector", name, DETECTORS))
