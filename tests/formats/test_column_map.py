@@ -86,6 +86,39 @@ def test_units_signs_sentinels_weights_and_text_labels(tmp_path):
     np.testing.assert_array_equal(table.columns["twice"], [14.0, 16.0])
 
 
+def test_angles_of_any_turn_come_between_minus_pi_and_pi(tmp_path):
+    lists = {"pt": [[2.0, 1.0]], "eta": [[0.1, 0.2]], "phi": [[0.1, 0.2]], "dphi": [[6.0, -0.1]]}
+    pq.write_table(pa.table({**lists, "truth": [6.0]}), tmp_path / "my.parquet")
+    text = """
+    [constituents]
+    part_pt = "pt"
+    part_eta = "eta"
+    part_phi = "phi"
+    part_dphi = "dphi"
+
+    [jets]
+    jet_phi = 6.0
+    truth_phi = "truth"
+    """
+    table = read_all(open_table(tmp_path / "my.parquet", write_map(tmp_path, text)))
+
+    turned = np.float32(6 - 2 * np.pi)
+    np.testing.assert_array_equal(table.constituents["part_dphi"], [turned, np.float32(-0.1)])
+    assert [table.columns[name][0] for name in ("jet_phi", "truth_phi")] == [turned, turned]
+
+
+@pytest.mark.parametrize("energy", ["", 'part_energy = "e"'])
+def test_neutrinos_are_massless_and_of_no_type(tmp_path, energy):
+    lists = {"pt": [[4.0, 3.0, 2.0]], "eta": [[0.0] * 3], "phi": [[0.0] * 3], "id": [[12, -14, 16]], "e": [[4.0, 3, 2]]}
+    pq.write_table(pa.table(lists), tmp_path / "my.parquet")
+    text = f"[constituents]\npart_pt = 'pt'\npart_eta = 'eta'\npart_phi = 'phi'\npart_pdg_id = 'id'\n{energy}"
+    found = read_all(open_table(tmp_path / "my.parquet", write_map(tmp_path, text))).constituents
+
+    np.testing.assert_array_equal(found["part_energy"], [4, 3, 2])
+    assert not any(values.any() for name, values in found.items() if name.startswith("part_is"))
+    assert not found["part_charge"].any()
+
+
 def test_nan_may_stand_for_none(tmp_path):
     lists = {"pt": [[2.0, 1.0]], "eta": [[0.1, 0.2]], "phi": [[0.1, 0.2]], "d0": [[0.5, float("nan")]]}
     pq.write_table(pa.table(lists), tmp_path / "my.parquet")

@@ -63,7 +63,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path):
         ("part_pz = 'x'", r"'part_pz' is column 'x', which has an array of shape \(5, 2\) a jet"),
         ("part_pz = 'y'", r"'part_pz' has an array of shape \(4,\) a jet, but 'part_px' an array of shape \(5,\)"),
         ("part_pz = 'z'", "'part_pz' is column 'z' of 2 rows, but 'part_px' is column 'x' of 3"),
-        ("part_pz = 'objects'", "unknown column 'objects'"),
+        ("part_pz = 'objects'", "'part_pz' is column 'objects' of type object; expected numbers"),
     ):
         with pytest.raises(InputError, match=rf"my\.npz: column map [^\n]*map\.toml: [^\n]*{message}"):
             open_table(tmp_path / "my.npz", write_map(tmp_path, base + line))
@@ -114,6 +114,26 @@ def test_words_for_a_label_without_classes_are_one_clear_line(tmp_path):
 
     with pytest.raises(InputError, match=r"my\.parquet: column 'jet_label' holds values that are no int16[^\n]*$"):
         file.read(["jet_label"], 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [(2101, "2101, of which no mass is known. .* part_energy or part_mass"), (1000022, "1000022, .* no particle")],
+)
+def test_codes_without_a_mass_are_named(tmp_path, code, message):
+    pq.write_table(pa.table({"pt": [[2.0]], "eta": [[0.1]], "phi": [[0.1]], "id": [[code]]}), tmp_path / "my.parquet")
+    text = "[constituents]\npart_pt = 'pt'\npart_eta = 'eta'\npart_phi = 'phi'\npart_pdg_id = 'id'"
+
+    with pytest.raises(InputError, match=rf"my\.parquet: 'part_pdg_id' has the code {message}"):
+        open_table(tmp_path / "my.parquet", write_map(tmp_path, text)).read(["part_energy"], 0, 1)
+
+
+def test_numbers_too_large_for_a_column_are_refused(tmp_path):
+    pq.write_table(pa.table({"x": [[1.0]], "y": [[2.0]], "z": [[3.0]], "pt": [1e39]}), tmp_path / "my.parquet")
+    text = "[constituents]\npart_px = 'x'\npart_py = 'y'\npart_pz = 'z'\n[jets]\njet_pt = 'pt'"
+
+    with pytest.raises(InputError, match=r"my\.parquet: column 'jet_pt' holds values that are no float32"):
+        open_table(tmp_path / "my.parquet", write_map(tmp_path, text)).read(["jet_pt"], 0, 1)
 
 
 @pytest.mark.parametrize("name", ["part_px", "part_pt"])

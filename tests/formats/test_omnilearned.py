@@ -49,6 +49,7 @@ def test_what_the_format_carries_comes_back(written):
         np.testing.assert_allclose(found[np.abs(expected) < 5], expected[np.abs(expected) < 5], rtol=0.01, atol=1e-6)
         assert expected[3] == -20 and -8.7 < found[3] < -8.6
     assert any("tanh" in sentence for sentence in left_out(COLUMNS))
+    assert any("no class has the pid -1" in sentence for sentence in left_out(COLUMNS))
 
 
 def test_the_arrays_are_what_omnilearned_documents(written):
@@ -172,6 +173,14 @@ def test_what_does_not_fit_is_counted(tmp_path):
     assert f"{n_cut} constituents were dropped" in open_omnilearned(tmp_path / "jets.h5").notes[1]
 
 
+def test_names_with_a_slash_come_back(tmp_path):
+    table = replace(TABLE, columns={**TABLE.columns, "event/weight": np.arange(300.0)})
+    write_omnilearned(tmp_path / "jets.h5", [table])
+
+    names = ["event/weight", "jet_pt"]
+    assert_same(open_omnilearned(tmp_path / "jets.h5").read(names, 0, 300), table.only(names))
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -182,6 +191,10 @@ def test_what_does_not_fit_is_counted(tmp_path):
                 TABLE, constituents={**TABLE.constituents, "part_energy": np.zeros(TABLE.n_constituents, np.float32)}
             ),
             "logarithms of pt and energy",
+        ),
+        (
+            replace(TABLE, columns={**TABLE.columns, "n_constituents": np.full(300, 2)}),
+            "column 'n_constituents' cannot be written: its name",
         ),
     ],
 )

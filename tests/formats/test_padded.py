@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_counted_and_said(tmp_path):
 def test_columns_of_other_origin_come_back_or_are_said_to_be_rounded(tmp_path):
     other = replace(
         TABLE.only(["jet_label", "part_px"]),
-        columns={"run": np.arange(300, dtype=np.uint32), "station": np.full(300, "P5")},
+        columns={"event/run": np.arange(300, dtype=np.uint32), "station": np.full(300, "P5")},
         constituents={"part_px": TABLE.constituents["part_px"], "part_w": np.full(TABLE.n_constituents, 0.1)},
     )
     write_padded(tmp_path / "jets.h5", [other], 60, JETCLASS2_CLASSES)
@@ -92,7 +92,7 @@ def test_columns_of_other_origin_come_back_or_are_said_to_be_rounded(tmp_path):
     assert file.notes == ("rounded to single precision: part_w",)
     assert "part_w" in left_out(["part_w"])[1]
     assert table.constituents["part_w"].dtype == np.float32
-    np.testing.assert_array_equal(table.columns["run"], other.columns["run"])
+    np.testing.assert_array_equal(table.columns["event/run"], other.columns["event/run"])
     np.testing.assert_array_equal(table.columns["station"], other.columns["station"])
 
 
@@ -111,10 +111,20 @@ def test_no_jets_make_a_file_too(tmp_path):
             "column 'jets/process' holds text that is not ASCII",
         ),
         (replace(TABLE, columns={"process": np.full(300, "x" * 65)}), "more than 64 letters"),
-        (
-            replace(TABLE, constituents={"part_id": np.full(TABLE.n_constituents, 2**24 + 1)}),
-            "single precision cannot hold the numbers of column 'part_id', of type int64",
-        ),
+        *[
+            (
+                replace(TABLE, constituents={"part_id": np.full(TABLE.n_constituents, number)}),
+                f"single precision cannot hold the numbers of column 'part_id', of type {type(number).__name__}",
+            )
+            for number in (2**24 + 1, 2**60 + 1, 2**63 - 1, 1e39)
+        ],
+        *[
+            (
+                replace(TABLE, columns={"event": np.ones(300), name: np.ones(300)}),
+                f"column {name!r} cannot be written: its name",
+            )
+            for name in ("event/weight", "a//b")
+        ],
     ],
 )
 def test_what_the_format_cannot_hold_is_refused_and_leaves_nothing(tmp_path, table, message):

@@ -1,4 +1,5 @@
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,18 +123,98 @@ def test_branches_of_jetclass_that_are_the_sources_own_come_back(tmp_path, label
     rng = np.random.default_rng(6)
     own = {f"aux_genpart_{name}": rng.normal(size=300).astype(np.float32) for name in ("eta", "phi", "pid", "pt")}
     columns = {name: values for name, values in TABLE.columns.items() if not name.startswith("truth_")}
+    own["aux_genpart_pt"] = TABLE.columns["truth_pt"]
     table = replace(TABLE, columns={**columns, **own, **labels})
-    write_root(tmp_path / "jets.root", [table], JETCLASS2_CLASSES if labels else JET_CLASSES)
+    classes = JETCLASS2_CLASSES if labels else JET_CLASSES
+    write_root(tmp_path / "jets.root", [table], classes)
     file = open_root(tmp_path / "jets.root")
 
     assert {c.name for c in file.columns} == {*table.columns, *table.constituents}
     assert_same(file.read([c.name for c in file.columns], 0, 300), table)
 
     with_pt = replace(table, columns={**table.columns, "truth_pt": TABLE.columns["truth_pt"]})
-    write_root(tmp_path / "jets.root", [with_pt])
+    write_root(tmp_path / "jets.root", [with_pt], classes)
     assert {f"aux_genpart_{name}" for name in ("eta", "phi", "pid")} == {
         c.name for c in open_root(tmp_path / "jets.root").columns if c.name.startswith("aux_")
     }
+
+
+def test_half_precision_comes_back_as_single(tmp_path):
+    half = np.linspace(0, 1, 300).astype(np.float16)
+    write_root(tmp_path / "jets.root", [replace(TABLE, columns={"score": half})])
+    found = open_root(tmp_path / "jets.root").read(["score"], 0, 300).columns["score"]
+
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, half)
+
+
+def merge(folder: Path, *tables: JetTable, names: str = "all", version: int = 2) -> Path:
+    """A file as hadd makes it of one for each table: jets one after the other, with the names of all or the first."""
+    for number, table in enumerate(tables):
+        write_root(folder / f"{number}.root", [table])
+    trees, texts = [], []
+    for number in range(len(tables)):
+        with uproot.open(folder / f"{number}.root") as file:
+            trees.append(file["tree"].arrays([name for name in file["tree"].iterkeys() if name != "npart"]))
+            texts.append(json.loads(str(file["hepfm"])))
+    jets = ak.concatenate(trees)
+    if version == 1:
+        for about in texts:
+            del about["n_jets"]
+            about["format_version"] = 1
+        for name in ("variation", "process"):
+            codes = [
+                [[zlib.crc32(word.encode()) for word in about[name]].index(code) for code in tree[name].tolist()]
+                for tree, about in zip(trees, texts, strict=True)
+            ]
+            jets[name] = np.concatenate(codes).astype(np.int32)
+    branches = {"part": ak.zip({name[5:]: jets[name] for name in jets.fields if name.startswith("part_")})}
+    branches |= {name: jets[name] for name in jets.fields if not name.startswith("part_")}
+    with uproot.recreate(folder / "merged.root") as file:
+        types = {name: ak.type(values).content for name, values in branches.items()}
+        tree = file.mktree("tree", types, field_name=lambda outer, inner: f"{outer}_{inner}" if outer else inner)
+        tree.extend(branches)
+        for about in texts if names == "all" else texts[:1]:
+            file["hepfm"] = json.dumps(about)
+    return folder / "merged.root"
+
+
+NOMINAL, UP = jet_table(1, 30, n_max=5), jet_table(2, 30, "fsr-up", 1, n_max=5)
+
+
+def test_merged_files_keep_the_names_of_variations_and_processes(tmp_path):
+    file = open_root(merge(tmp_path, NOMINAL, UP))
+
+    assert (file.n_jets, file.variations, sorted(file.processes)) == (60, ("nominal", "fsr-up"), ["Hbb", "QCD"])
+    assert_same(file.read(list(COLUMNS), 0, 60), JetTable.concatenate([NOMINAL, UP]))
+
+
+def test_one_text_does_for_merged_files_of_the_same_names(tmp_path):
+    assert open_root(merge(tmp_path, NOMINAL, NOMINAL, names="first")).variations == ("nominal",)
+
+
+def test_files_of_the_first_version_are_read(tmp_path):
+    assert_same(open_root(merge(tmp_path, NOMINAL, version=1)).read(list(COLUMNS), 0, 30), NOMINAL)
+
+
+@pytest.mark.parametrize(
+    ("names", "version", "message"),
+    [
+        ("first", 2, r"'variation' has the number \d+, of which 'hepfm' has no name"),
+        ("first", 1, "jets of one variation have several numbers in 'view'"),
+        ("all", 1, "its texts 'hepfm' contradict each other"),
+    ],
+)
+def test_merged_files_whose_names_are_lost_are_refused(tmp_path, names, version, message):
+    with pytest.raises(InputError, match=rf"merged\.root: .*{message}.* open those themselves"):
+        open_root(merge(tmp_path, NOMINAL, UP, names=names, version=version))
+
+
+def test_an_rntuple_is_called_that(tmp_path):
+    with uproot.recreate(tmp_path / "jets.root") as file:
+        file["tree"] = {"part_px": lists([[1]]), "part_py": lists([[1]])}
+    with pytest.raises(InputError, match=r"jets\.root: 'tree' is an RNTuple; expected a TTree.*mktree"):
+        open_root(tmp_path / "jets.root")
 
 
 def test_no_jets_make_a_file_too(tmp_path):
@@ -150,6 +231,13 @@ def test_no_jets_make_a_file_too(tmp_path):
         (TABLE.only(["jet_pt", "part_px", "part_py", "part_pz"]), "without the column 'part_energy'"),
         (replace(TABLE, columns={"station": np.full(300, "P5")}), "cannot hold column 'station', of type <U2"),
         (replace(TABLE, columns={"jet_nparticles": np.full(300, 2**24 + 1, np.int32)}), "too large for JetClass's"),
+        *[
+            (
+                replace(TABLE, columns={**TABLE.columns, name: np.full(300, 7.0)}),
+                f"column {name!r} cannot be written: its name",
+            )
+            for name in ("part", "npart", "label_QCD", "aux_genpart_pt")
+        ],
     ],
 )
 def test_what_the_format_cannot_hold_is_refused_and_leaves_nothing(tmp_path, table, message):

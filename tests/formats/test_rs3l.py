@@ -156,6 +156,15 @@ def test_charged_particles_of_no_type_come_back_as_that(tmp_path):
     assert not any(found[name][charged].any() for name in FLAGS)
 
 
+def test_names_with_a_slash_come_back(tmp_path):
+    table = replace(VIEWS[0], columns={**VIEWS[0].columns, "event/weight": np.arange(float(N))})
+    write_rs3l(tmp_path / "jets.h5", [[table]], 64)
+
+    names = ["event/weight", "jet_pt"]
+    assert_same(open_rs3l(tmp_path / "jets.h5").read(names, 0, N), table.only(names))
+
+
+OWN_COUNTS = {**VIEWS[0].columns, "n_candidates": np.full(N, 2)}
 OTHER = replace(VIEWS[1], columns={**VIEWS[1].columns, "event_id": VIEWS[1].columns["event_id"][::-1]})
 NO_ENERGY = {**VIEWS[0].constituents, "part_energy": np.zeros(VIEWS[0].n_constituents, np.float32)}
 
@@ -171,6 +180,7 @@ NO_ENERGY = {**VIEWS[0].constituents, "part_energy": np.zeros(VIEWS[0].n_constit
         ([[VIEWS[0].only(["jet_pt"])]], "without the column 'jet_flavour'"),
         ([[VIEWS[0].only([*JET_COLUMNS])]], "without the column 'part_px'"),
         ([[replace(VIEWS[0], constituents=NO_ENERGY)]], "logarithms of pt and energy"),
+        ([[replace(VIEWS[0], columns=OWN_COUNTS)]], "column 'n_candidates' cannot be written: its name"),
     ],
 )
 def test_what_the_format_cannot_hold_is_refused_and_leaves_nothing(tmp_path, blocks, message):

@@ -157,10 +157,11 @@ def _read_run(folder: Path) -> _Run:
 
 def _card(run: _Run, folder: Path, repo: str, license_name: str) -> str:
     title = repo.rsplit("/", 1)[-1]
+    worth = _merit(run, folder), *study_sections(folder, run.published, repo)
     sections = {
         "": f"# {title}\n\n{_introduction(run)}",
         "Use": _use(run, folder, repo),
-        "What it is worth": "\n".join(filter(None, (_merit(run, folder), *study_sections(folder, run.published, repo)))),
+        "What it is worth": "\n".join(filter(None, worth)),
         "Data": _data(run),
         "Training": _training(run, folder),
         "Limits": (_SIMULATED if run.is_simulated else _UNKNOWN) + _LIMITS,

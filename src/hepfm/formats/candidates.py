@@ -47,6 +47,9 @@ _IMPACT_PARAMETERS = MappingProxyType(
 _MOMENTUM = MappingProxyType({"part_px": "px", "part_py": "py", "part_pz": "pz", "part_energy": "energy"})
 _EVENT_BITS, _RUN_BITS = 40, 22
 
+NEUTRINOS = (12, 14, 16)
+"""PDG codes of neutrinos: massless, and of none of the five types."""
+
 Floats = NDArray[np.float64]
 
 
@@ -124,13 +127,15 @@ def relative_directions(
 
 
 def wrapped(angle: NDArray[Any]) -> Floats:
-    """An angle between -pi and pi."""
-    result: Floats = (np.asarray(angle, np.float64) + np.pi) % (2 * np.pi) - np.pi
+    """An angle between -pi and pi; one that is there already keeps its bits."""
+    result: Floats = np.where(
+        np.abs(angle) <= np.pi, angle, (np.asarray(angle, np.float64) + np.pi) % (2 * np.pi) - np.pi
+    )
     return result
 
 
 def type_flags(pdg_id: NDArray[Any], charge: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
-    """What kind of particle each one is, exactly one of five.
+    """What kind of particle each one is: one of five, or a neutrino, which is none of them.
 
     Args:
         pdg_id: PDG codes of particles, or of CMS's particle-flow candidates: 211, 130, 22, 11, 13, and 1 and 2 for
@@ -139,7 +144,7 @@ def type_flags(pdg_id: NDArray[Any], charge: NDArray[Any]) -> dict[str, NDArray[
     """
     code = np.abs(pdg_id)
     electron, muon, photon = code == 11, code == 13, (code == 22) | (code == 2)
-    hadron = ~(electron | muon | photon)
+    hadron = ~(electron | muon | photon | np.isin(code, NEUTRINOS))
     return {
         "part_isChargedHadron": hadron & (charge != 0),
         "part_isNeutralHadron": hadron & (charge == 0),

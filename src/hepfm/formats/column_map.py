@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
+from hepfm.formats.candidates import wrapped
 from hepfm.formats.conversion import as_column, falling_pt
 from hepfm.formats.jet_file import JetFile
 from hepfm.formats.map_fitting import fit
@@ -165,6 +166,8 @@ class MappedFile(JetFile):
             return np.asarray(jets.momenta[MOMENTUM.index(name)])
         if name in self.expressions:
             values = jets.part(name)
+            if name == "part_dphi":
+                return wrapped(values)
             return np.asarray(values != 0) if name in _FLAGS else values
         if name == "part_charge":
             return jets.charge()
@@ -183,6 +186,8 @@ class MappedFile(JetFile):
             return jets.direction("truth")[_TRUTH.index(name)]
         found = values[name]
         assert not isinstance(found, Ragged)
+        if name == "truth_phi":
+            return wrapped(found)
         return self._labels(found) if name == "jet_label" and self.columns_map.label.values else found
 
     def _labels(self, values: NDArray[Any]) -> NDArray[np.int16]:

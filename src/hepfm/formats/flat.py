@@ -1,7 +1,7 @@
 """Tables with one row a jet and no constituents, such as scores: as Parquet, HDF5 or ROOT.
 
 `jets.parquet`   a column each
-`jets.h5`        `jets/<column>` as in a shard
+`jets.h5`        `jets/<column>` as in a shard; a "/" in a name is a group
 `jets.root`      TTree `jets`, a branch each; text as numbers, with the words in the text `hepfm`
 """
 
@@ -16,7 +16,7 @@ import uproot
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.arrays import writing
-from hepfm.formats.conversion import numbered
+from hepfm.formats.conversion import check_names, numbered
 from hepfm.formats.parquet import write_parquet
 from hepfm.schema import COLUMNS, Column, unknown_name
 from hepfm.table import JetTable
@@ -38,7 +38,7 @@ def write_flat(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, st
         Number of jets.
 
     Raises:
-        InputError: another ending, no table at all, or text that is not ASCII (HDF5).
+        InputError: another ending, no table at all; in HDF5 text that is not ASCII, or a name no dataset can have.
         StorageError: the file could not be written.
     """
     check_suffix(path)
@@ -77,6 +77,7 @@ def _write_parquet(path: Path, tables: Iterable[JetTable], metadata: Mapping[str
 def _write_hdf5(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, str], classes: Sequence[str]) -> None:
     with writing(path) as file:
         for table in tables:
+            check_names(path, table.columns)
             for name, values in table.columns.items():
                 known = COLUMNS.get(name, Column(name, "", "", ""))
                 file.append(f"jets/{name}", values, unit=known.unit, meaning=known.meaning)
@@ -93,6 +94,8 @@ def _write_root(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, s
                 if values.dtype.kind == "U":
                     known = words.setdefault(name, {})
                     branches[name] = numbered(values, known)
+                elif values.dtype == np.float16:  # which ROOT does not have
+                    branches[name] = values.astype(np.float32)
             if tree is None:
                 tree = file.mktree(_TREE, {name: values.dtype for name, values in branches.items()}, title="jets")
             if table.n_jets:

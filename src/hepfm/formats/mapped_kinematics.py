@@ -1,5 +1,6 @@
 """Four-momenta, charges and types of jets and constituents, of whatever quantities a table has of them."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any
@@ -8,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.formats.candidates import Floats, calibrated_energy, offsets_of, relative_directions, type_flags, wrapped
+from hepfm.formats.candidates import (
+    NEUTRINOS,
+    Floats,
+    calibrated_energy,
+    offsets_of,
+    relative_directions,
+    type_flags,
+    wrapped,
+)
 from hepfm.formats.candidates import summed as sum_of
 from hepfm.formats.table_sources import Ragged
 
@@ -159,7 +168,7 @@ class MappedJets:
         """`jet_pt`, `jet_eta` or `jet_phi`: of the table, or else of the constituents' sum."""
         if name in self._jets:
             values = self._jets[name]
-            return np.where(np.abs(values) > np.pi, wrapped(values), values) if name == "jet_phi" else values
+            return wrapped(values) if name == "jet_phi" else values
         place = ("jet_pt", "jet_eta", "jet_phi").index(name)
         if {"jet_px", "jet_py", "jet_pz"} <= self._jets.keys():
             return self.direction("jet")[place]
@@ -215,10 +224,16 @@ class MappedJets:
         for code in known.tolist():
             try:
                 found.append(quantity(int(code)) if code == int(code) else None)
-            except (ValueError, LookupError):
+            except (ValueError, OverflowError, RuntimeError):  # NaN, infinity, what `particle` does not know
                 found.append(None)
             if found[-1] is None:
-                msg = f"{self._path}: 'part_pdg_id' has the code {code:g}, which is no particle of the PDG's"
+                msg = f"{self._path}: 'part_pdg_id' has the code {code:.12g}, which is no particle of the PDG's"
+                raise InputError(msg)
+            if np.isnan(found[-1]):
+                msg = (
+                    f"{self._path}: 'part_pdg_id' has the code {code:.12g}, of which no mass is known. Let the column "
+                    "map name part_energy or part_mass too."
+                )
                 raise InputError(msg)
         return np.array(found, np.float64)[place]
 
@@ -230,13 +245,13 @@ def _pt_eta_phi(px: Floats, py: Floats, pz: Floats) -> tuple[Floats, Floats, Flo
 
 
 def _mass(code: int) -> float | None:
-    """Mass in GeV."""
+    """Mass in GeV; NaN where none is known."""
     from particle import Particle
 
-    if abs(code) in _FORWARD:
+    if abs(code) in (*_FORWARD, *NEUTRINOS):
         return 0.0
     mass = Particle.from_pdgid(code).mass
-    return None if mass is None else float(mass) / 1000
+    return math.nan if mass is None else float(mass) / 1000
 
 
 def _charge(code: int) -> float | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hepfm.errors import InputError
 from hepfm.formats.arrays import array, piecewise, rows, texts, writing
 from hepfm.formats.blocks import in_blocks
-from hepfm.formats.conversion import as_column, falling_pt
+from hepfm.formats.conversion import as_column, check_names, datasets, falling_pt
 from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
 from hepfm.padding import padded, ragged
@@ -38,6 +38,7 @@ PARTICLE_CODES = (-211, -13, -11, 0, 11, 13, 22, 130, 211)
 
 _BLOCK = 4096
 _KINEMATICS = ("deta", "dphi", "log_pt", "log_energy")
+_COUNTS = "n_constituents"
 _PID = "particle_id"
 _TRACKS = {"tanh_d0": "part_d0val", "d0_error": "part_d0err", "tanh_dz": "part_dzval", "dz_error": "part_dzerr"}
 _GLOBAL = ("jet_pt", "jet_eta", "jet_mass", "jet_nparticles")
@@ -63,6 +64,7 @@ def left_out(columns: Iterable[str]) -> tuple[str, ...]:
         "part_d0val and part_dzval come back through tanh: to 1e-6 at 1 mm, to 1 % at 5 mm, and as 8.7 mm beyond that",
         "charge and type come back as one of nine: a charged particle of no type loses its charge",
         "constituents beyond the number of places are dropped, those of lowest pt",
+        "a jet of no class has the pid -1, which OmniLearned does not expect: leave such jets out when training",
     )
 
 
@@ -82,19 +84,20 @@ def write_omnilearned(
         How many constituents did not fit; the file has it as the attribute `n_cut`.
 
     Raises:
-        InputError: no jets, or a column that the format needs is missing.
+        InputError: no jets, a column that the format needs is missing, or one has a name that it needs itself.
         StorageError: the file could not be written.
     """
     n_cut = 0
     words: dict[str, dict[str, None]] = {"variation": {}, "process": {}}
     with writing(path) as file:
         for table in in_blocks(tables, _BLOCK):
+            check_names(path, table.columns, (_COUNTS,))
             features = _features(path, table)
             values, _ = padded(JetTable({}, table.offsets, features), list(features), n_constituents)
             file.append("data", values, columns=list(features), particle_codes=PARTICLE_CODES)
             file.append("pid", table.columns["jet_label"].astype(np.int64))
             file.append("global", _global(table), columns=list(_GLOBAL))
-            file.append("hepfm/n_constituents", np.minimum(table.counts, n_constituents).astype(np.int32))
+            file.append(f"hepfm/{_COUNTS}", np.minimum(table.counts, n_constituents).astype(np.int32))
             for name, column in table.columns.items():
                 file.append(f"hepfm/{name}", column)
                 if name in words:
@@ -126,9 +129,9 @@ def open_omnilearned(path: Path) -> JetFile:
         if len(pid) != n_jets or n_features < len(_KINEMATICS):
             msg = f"{path}: not of OmniLearned's layout: /data has shape {data.shape}, /pid {pid.shape}"
             raise InputError(msg)
-        group = file.get("hepfm", {})
-        beside = {name: array(file, path, f"hepfm/{name}", 1).dtype for name in group if name != "n_constituents"}
-        ours = "n_constituents" in group
+        held = datasets(file.get("hepfm"))
+        beside = {name: array(file, path, f"hepfm/{name}", 1).dtype for name in held if name != _COUNTS}
+        ours = _COUNTS in held
         features = texts(data.attrs, "columns") if ours else _features_of(n_features)
         jets_known = ours or ("global" in file and array(file, path, "global", 2).shape == (n_jets, len(_GLOBAL)))
         n_cut = int(file.attrs.get("n_cut", 0))
@@ -193,7 +196,7 @@ class OmniLearnedFile(JetFile):
         with opened_hdf5(self.path) as file:
             jets = self._jets(file, part)
             if self.ours:
-                counts = rows(file, self.path, "hepfm/n_constituents", part)
+                counts = rows(file, self.path, f"hepfm/{_COUNTS}", part)
                 jets |= {name: rows(file, self.path, f"hepfm/{name}", part) for name in names if name in self.beside}
             columns = {name: as_column(jets[name], known[name], self.path) for name in names if name in jets}
             if self.ours and not any(map(is_constituent, names)):

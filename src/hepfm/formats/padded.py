@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hepfm.errors import InputError
 from hepfm.formats.arrays import array, piecewise, rows, texts, writing
 from hepfm.formats.blocks import in_blocks
-from hepfm.formats.conversion import as_column
+from hepfm.formats.conversion import as_column, check_names, datasets, fits_single
 from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
 from hepfm.padding import padded, ragged
@@ -48,7 +48,7 @@ def write_padded(
         How many constituents did not fit; the file has it as the attribute `n_cut`.
 
     Raises:
-        InputError: no jets, no constituents, or text that is not ASCII.
+        InputError: no jets, no constituents, a number that single precision cannot hold, or text that is not ASCII.
         StorageError: the file could not be written.
     """
     n_cut = 0
@@ -59,8 +59,9 @@ def write_padded(
             if not names:
                 msg = f"{path}: cannot write padded jets without a column of constituents"
                 raise InputError(msg)
+            check_names(path, table.columns)
             for name, column in table.constituents.items():
-                if column.dtype.kind in "iu" and not np.array_equal(column.astype(np.float32), column):
+                if not fits_single(column):
                     msg = f"{path}: single precision cannot hold the numbers of column {name!r}, of type {column.dtype}"
                     raise InputError(msg)
             values, mask = padded(table, names, n_constituents)
@@ -99,9 +100,9 @@ def open_padded(path: Path) -> JetFile:
         if array(file, path, "mask", 2).shape != (n_jets, n_places):
             msg = f"{path}: damaged: /mask does not have the shape of /constituents"
             raise InputError(msg)
-        jets = file.get("jets", {})
-        dtypes = {name: array(file, path, f"jets/{name}", 1).dtype for name in jets}
-        if short := [name for name in jets if len(jets[name]) != n_jets]:
+        jets = {name: array(file, path, f"jets/{name}", 1) for name in datasets(file.get("jets"))}
+        dtypes = {name: dataset.dtype for name, dataset in jets.items()}
+        if short := [name for name, dataset in jets.items() if len(dataset) != n_jets]:
             msg = f"{path}: damaged: /jets/{short[0]} has {len(jets[short[0]])} rows, /constituents {n_jets}"
             raise InputError(msg)
         n_cut = int(file.attrs.get("n_cut", 0))

@@ -313,7 +313,8 @@ def _typed(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
     # ROOT has no half precision.
     own = "float32" if values.dtype == np.float16 else values.dtype
     dtype = np.dtype(_JETCLASS_TYPES.get(name, own))
-    if not (fits_single(values) if dtype == np.float32 else dtype == values.dtype or np.all(values.astype(dtype) == values)):
+    fits = fits_single(values) if dtype == np.float32 else np.array_equal(values.astype(dtype), values, equal_nan=True)
+    if not fits:
         msg = f"{path}: column {name!r} holds numbers too large for JetClass's {dtype}"
         raise InputError(msg)
     return np.ascontiguousarray(values, dtype)

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.formats.arrays import array, piecewise, rows, texts, writing
-from hepfm.formats.conversion import as_column, falling_pt
+from hepfm.formats.conversion import as_column, check_names, datasets, falling_pt
 from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
 from hepfm.padding import padded, ragged
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
 
+_COUNTS = "n_candidates"
 _N_SINGLETONS = 15
 _SINGLETONS = {"jet_flavour": 0, "jet_pt": 9, "jet_eta": 10, "jet_phi": 11, "jet_energy": 12}
 _SDMASS = 13
@@ -92,7 +93,8 @@ def write_rs3l(
         How many constituents did not fit; the file has it as the attribute `n_cut`.
 
     Raises:
-        InputError: no jets, a column that the format needs is missing, or the views of a block do not match.
+        InputError: no jets, a column that the format needs is missing or has a name that it needs itself, or the views
+            of a block do not match.
         StorageError: the file could not be written.
     """
     n_cut = n_views = 0
@@ -106,7 +108,7 @@ def write_rs3l(
             candidates = np.stack([_candidates(path, view, n_constituents) for view in views], axis=1)
             file.append("jet_pflow_cands", candidates, features=list(FEATURES))
             kept = [np.minimum(view.counts, n_constituents) for view in views]
-            file.append("hepfm/n_candidates", np.stack(kept, axis=1).astype(np.int32))
+            file.append(f"hepfm/{_COUNTS}", np.stack(kept, axis=1).astype(np.int32))
             for name in views[0].columns:
                 if name not in _SINGLETONS:
                     file.append(f"hepfm/{name}", np.stack([view.columns[name] for view in views], axis=1))
@@ -147,9 +149,9 @@ def open_rs3l(path: Path) -> JetFile:
             )
             raise InputError(msg)
         _check_features(path, file, n_events)
-        group = file.get("hepfm", {})
-        beside = {name: array(file, path, f"hepfm/{name}", 2).dtype for name in group if name != "n_candidates"}
-        ours = "n_candidates" in group
+        held = datasets(file.get("hepfm"))
+        beside = {name: array(file, path, f"hepfm/{name}", 2).dtype for name in held if name != _COUNTS}
+        ours = _COUNTS in held
         n_cut = int(file.attrs.get("n_cut", 0))
         variations, processes, classes = (texts(file.attrs, name) for name in ("variation", "process", "classes"))
     notes = ["part_deta and part_dphi are made of the momenta; d0 and dz come through tanh, 18.7 mm is that or more"]
@@ -225,7 +227,7 @@ class Rs3lFile(JetFile):
             else:
                 continue
             columns[name] = as_column(values, known[name], self.path)
-        counts = rows(file, self.path, "hepfm/n_candidates", which, 2) if self.ours else None
+        counts = rows(file, self.path, f"hepfm/{_COUNTS}", which, 2) if self.ours else None
         if counts is not None and not any(map(is_constituent, names)):
             return JetTable(columns, np.cumsum([0, *counts], dtype=np.int64), {})
         features = rows(file, self.path, "jet_pflow_cands", which, 4).astype(np.float64, copy=False).transpose(0, 2, 1)
@@ -257,6 +259,7 @@ def _check(path: Path, views: Sequence[JetTable], n_views: int) -> None:
         msg = f"{path}: a block has {len(views)} views, the others {n_views}"
         raise InputError(msg)
     first = views[0]
+    check_names(path, first.columns, (_COUNTS,))
     for view in views:
         missing = [name for name in _SINGLETONS if name not in view.columns]
         if missing := missing + [name for name in _NEEDED if name not in view.constituents]:
