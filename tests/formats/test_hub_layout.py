@@ -47,8 +47,14 @@ def test_a_file_of_another_number_of_jets_than_the_index_says_is_one_clear_line(
         {"split": "training"},
         {"split": ["train"]},
         {"variation": None},
+        {"variation": "../../x"},
+        {"variation": "/tmp/x"},
+        {"variation": ".hidden"},
+        {"variation": ""},
         {"processes": "QCD"},
         {"processes": [1]},
+        {"processes": ["../x"]},
+        {"processes": ["QCD\nHbb"]},
         {"sha256": 0},
         {"further": 1},
     ],
@@ -60,6 +66,11 @@ def test_an_entry_that_hepfm_never_wrote_is_one_clear_line(folder, change):
 
     with pytest.raises(InputError, match=r"set: hepfm\.json is damaged, or not a dataset that hepfm published$"):
         hepfm.open(folder)
+
+
+def test_a_process_may_be_named_like_any_file(folder):
+    write_index(folder, [replace(FILE, processes=("ttbar 13 TeV (1)", "QCD"))], {})
+    assert hepfm.open(folder).processes == ("ttbar 13 TeV (1)", "QCD")
 
 
 def test_no_file_outside_of_the_folder_is_read(folder):

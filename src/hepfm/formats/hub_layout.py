@@ -14,7 +14,7 @@ from hepfm.errors import InputError
 from hepfm.formats.jet_file import JetFile
 from hepfm.formats.parquet import ParquetFile
 from hepfm.hub import fetch_file
-from hepfm.schema import FORMAT_VERSION, SPLITS
+from hepfm.schema import FORMAT_VERSION, SPLITS, is_plain_name
 from hepfm.table import JetTable
 
 INDEX = "hepfm.json"
@@ -129,6 +129,8 @@ def _published(entry: dict[str, Any]) -> PublishedFile:
     counted = type(file.n_jets) is int and file.n_jets >= 0
     if not typed or not counted or file.split not in SPLITS or not _is_below(file.path):
         raise ValueError(entry)
+    if not is_plain_name(file.variation) or not all(map(_is_file_name, file.processes)):
+        raise ValueError(entry)
     return file
 
 
@@ -136,3 +138,8 @@ def _is_below(path: str) -> bool:
     """Whether a path is relative and stays in its folder."""
     place = PurePosixPath(path)
     return bool(place.parts) and not place.is_absolute() and ".." not in place.parts
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a process has the name of the file that its events came from, which may have blanks."""
+    return name.isprintable() and "/" not in name and name[:1] not in ("", ".")

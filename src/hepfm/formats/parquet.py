@@ -17,6 +17,7 @@ from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
 from hepfm.formats.conversion import as_column, falling_pt
 from hepfm.formats.jet_file import EXPECTED, JetFile
+from hepfm.formats.parquet_rows import must_be_there, opened, read_rows
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
 
@@ -87,10 +88,13 @@ def write_parquet(
 def open_parquet(path: Path) -> JetFile:
     """Open a Parquet file of jets: our own, or any other whose columns have our names, such as JetClass-II's.
 
+    One in a store is fetched whole, now and again when its jets are read.
+
     Raises:
         InputError: the file is damaged, no Parquet file, or has no constituents.
+        StorageError: the store cannot be reached.
     """
-    with _errors_of(path), pq.ParquetFile(path) as file:
+    with _errors_of(path), opened(path) as file:
         schema, n_jets = file.schema_arrow, file.metadata.num_rows
         ours = b"hepfm" in (schema.metadata or {})
         columns, left_out = _known_columns(schema)
@@ -100,7 +104,7 @@ def open_parquet(path: Path) -> JetFile:
         if missing := [name for name in _MOMENTA if name not in {c.name for c in columns}]:
             msg = f"{path}: no {' and '.join(missing)}, but {', '.join(schema.names[:8])}. {EXPECTED}"
             raise InputError(msg)
-        text = {c.name: _distinct(file, c.name) for c in columns if c.name in _TEXT}
+        text = {c.name: _distinct(file, c.name, path) for c in columns if c.name in _TEXT}
     notes = [f"left out, for a jet or a constituent has no single number there: {', '.join(left_out)}"] * bool(left_out)
     return ParquetFile(
         str(path),
@@ -141,7 +145,7 @@ class ParquetFile(JetFile):
     ordered: bool = field(default=False, kw_only=True)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> JetTable:
-        """Read some jets: the row groups that hold them, and of these the columns wanted."""
+        """Read some jets, and of these the columns wanted."""
         known = {c.name: c for c in self.columns}
         lists = [name for name in known if is_constituent(name)]
         order = () if self.ordered else _MOMENTA
@@ -149,25 +153,21 @@ class ParquetFile(JetFile):
         # Offsets come with any list; the smallest one will do.
         extra = [] if any(map(is_constituent, wanted)) else [min(lists, key=lambda n: known[n].numpy_dtype.itemsize)]
         text = [name for name in _TEXT if name in known]
-        with (
-            _errors_of(self.path),
-            pq.ParquetFile(self.path, read_dictionary=text, page_checksum_verification=True) as file,
-        ):
-            if (n_jets := file.metadata.num_rows) != self.n_jets:
+        with _errors_of(self.path):
+            table, n_jets = read_rows(self.path, [*wanted, *extra], start, stop, text=text)
+            if n_jets != self.n_jets:
                 msg = (
                     f"{self.path}: holds {n_jets} jets, expected {self.n_jets}: the file was replaced, or a conversion "
                     "interrupted. Export or publish again."
                 )
                 raise InputError(msg)
-            groups, first = _groups(file, start, stop)
-            table = file.read_row_groups(groups, columns=[*wanted, *extra]).slice(start - first, stop - start)
             offsets: NDArray[np.int64] | None = None
             columns, constituents = {}, {}
             for name in (*wanted, *extra):
                 if not is_constituent(name):
-                    columns[name] = as_column(_values(table[name]), known[name], self.path)
+                    columns[name] = as_column(_values(table[name], known[name], self.path), known[name], self.path)
                     continue
-                own, values = _ragged(table[name])
+                own, values = _ragged(table[name], known[name], self.path)
                 if offsets is not None and not np.array_equal(own, offsets):
                     msg = f"{self.path}: damaged: column {name!r} has other numbers of constituents than the others"
                     raise InputError(msg)
@@ -222,13 +222,15 @@ def _feature(known: pa.Field, classes: Sequence[str]) -> dict[str, Any]:
     if known.name == _LABEL and classes:
         return {"names": list(classes), "_type": "ClassLabel"}
     if pa.types.is_list(known.type):
-        return {"feature": {"dtype": str(known.type.value_type), "_type": "Value"}, "_type": "List"}
+        # Published files say "float" and "double" here, which `datasets` knows too: their bytes stay what they are.
+        name = str(known.type.value_type).replace("halffloat", "float16")
+        return {"feature": {"dtype": name, "_type": "Value"}, "_type": "List"}
     return {"dtype": _datasets_name(known.type), "_type": "Value"}
 
 
 def _datasets_name(kind: pa.DataType) -> str:
-    # Arrow calls the type "double"; `datasets` knows float64 only.
-    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
+    # Arrow has names of its own for floating numbers; `datasets` knows NumPy's.
+    return {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind))
 
 
 def _to_arrow(table: JetTable, schema: pa.Schema) -> pa.Table:
@@ -271,7 +273,7 @@ def _classes(schema: pa.Schema) -> tuple[str, ...]:
         return ()
 
 
-def _distinct(file: pq.ParquetFile, name: str) -> tuple[str, ...]:
+def _distinct(file: pq.ParquetFile, name: str, path: Path) -> tuple[str, ...]:
     """The words of a text column, in the order of the jets.
 
     The least and greatest one of a row group tell, where they are the same.
@@ -286,25 +288,13 @@ def _distinct(file: pq.ParquetFile, name: str) -> tuple[str, ...]:
             found[statistics.min] = None
         else:
             values = file.read_row_group(number, columns=[name])[name]
+            must_be_there(values, path, name, or_nan=False)
             found.update(dict.fromkeys(values.unique().to_pylist()))
-    if None in found:
-        msg = f"a value of column {name!r} is missing"
-        raise pa.ArrowInvalid(msg)
     return tuple(found)
 
 
-def _groups(file: pq.ParquetFile, start: int, stop: int) -> tuple[list[int], int]:
-    """Numbers of the row groups that hold some jets, and the first jet in them."""
-    sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-    ends = np.cumsum([0, *sizes])
-    chosen = [i for i in range(len(sizes)) if ends[i] < stop and ends[i + 1] > start]
-    return chosen, int(ends[chosen[0]]) if chosen else start
-
-
-def _values(column: pa.ChunkedArray) -> NDArray[Any]:
-    if column.null_count:
-        msg = "a value is missing"
-        raise pa.ArrowInvalid(msg)
+def _values(column: pa.ChunkedArray, known: Column, path: str) -> NDArray[Any]:
+    must_be_there(column, path, known.name, or_nan=known.numpy_dtype.kind == "f")
     if pa.types.is_dictionary(column.type):
         pieces = [_words(chunk) for chunk in column.chunks]
         return np.concatenate(pieces) if pieces else np.empty(0, "U1")
@@ -318,19 +308,15 @@ def _words(chunk: pa.DictionaryArray) -> NDArray[Any]:
     return chosen
 
 
-def _ragged(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _ragged(column: pa.ChunkedArray, known: Column, path: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    must_be_there(column, path, known.name, or_nan=False)
     counts = [np.zeros(1, np.int64)]
     values = []
     for chunk in column.chunks:
-        if chunk.null_count:
-            msg = "a list of constituents is missing"
-            raise pa.ArrowInvalid(msg)
         own = chunk.offsets.to_numpy()
         counts.append(np.diff(own).astype(np.int64))
         part = chunk.values.slice(own[0], own[-1] - own[0]) if len(own) else chunk.values
-        if part.null_count:
-            msg = "a constituent's value is missing"
-            raise pa.ArrowInvalid(msg)
+        must_be_there(part, path, known.name, or_nan=known.numpy_dtype.kind == "f")
         values.append(part.to_numpy(zero_copy_only=False))
     offsets = np.cumsum(np.concatenate(counts), dtype=np.int64)
     if not values:

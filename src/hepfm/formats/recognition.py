@@ -10,7 +10,7 @@ from hepfm.atomic import open_file as open_bytes
 from hepfm.errors import InputError
 from hepfm.formats.aspen import is_aspen, open_aspen
 from hepfm.formats.column_map import open_table
-from hepfm.formats.damage import opened_hdf5, opened_root
+from hepfm.formats.damage import clear_errors, opened_hdf5, opened_root
 from hepfm.formats.hdf5 import OFFSETS, open_shard
 from hepfm.formats.jet_file import EXPECTED, JetFile
 from hepfm.formats.nanoaod import is_nanoaod, open_nanoaod
@@ -25,19 +25,23 @@ def open_file(path: Path, columns: str | Path | None = None) -> JetFile:
     """Open one file of jets.
 
     Args:
-        path: of the file; only shards may lie in an object store.
+        path: of the file; only shards and Parquet files may lie in an object store.
         columns: a column map for a table that has no layout of those that hepfm knows.
 
     Raises:
-        InputError: the file does not exist, is damaged, or of no known format.
+        InputError: the file does not exist, is damaged, of no known format, or of one that is not read from a store.
+        StorageError: the store cannot be reached.
     """
     if not exists(path):
         msg = f"{path}: no such file; expected a file of jets"
         raise InputError(msg)
+    if not is_local(path):
+        if columns is None:
+            return _open_stored(path)
+        msg = f"{path}: tables that need a column map are not read from a store. {_FROM_STORES}"
+        raise InputError(msg)
     if columns is not None:
         return open_table(path, columns)
-    if not is_local(path):
-        return open_shard(path)
     with open_bytes(path) as file:
         magic = file.read(8)
     if magic.startswith(b"\x89HDF"):
@@ -64,6 +68,22 @@ def _open_hdf5(path: Path) -> JetFile:
     return known(path)
 
 
+def _open_stored(path: Path) -> JetFile:
+    with open_bytes(path) as content:
+        magic = content.read(8)
+        if magic.startswith(b"\x89HDF"):
+            with clear_errors(f"{path}: damaged, cut off or no HDF5 file"), h5py.File(content, "r") as file:
+                is_shard = _is_shard(file)
+        else:
+            is_shard = path.suffix in _HDF5_NAMES  # a damaged one
+    if magic.startswith(b"PAR1"):
+        return open_parquet(path)
+    if is_shard:
+        return open_shard(path)
+    msg = f"{path}: of a format that is not read from a store. {_FROM_STORES}"
+    raise InputError(msg)
+
+
 def _open_root(path: Path) -> JetFile:
     with opened_root(path) as directory:
         nanoaod = is_nanoaod(directory)
@@ -82,6 +102,9 @@ def _is_shard(file: h5py.File) -> bool:
     return OFFSETS in file
 
 
+_FROM_STORES = (
+    "Only campaigns, published folders, shards and Parquet files are: copy the file first, and open the copy."
+)
 _HDF5_NAMES = (".h5", ".hdf5")
 _HDF5 = (
     (_is_shard, open_shard),

@@ -17,12 +17,12 @@ import awkward as ak
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import uproot
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.formats.damage import clear_errors, opened_hdf5, opened_root
+from hepfm.formats.parquet_rows import must_be_there, opened, read_rows
 
 NUMBERS = "biuf"
 """Kinds of NumPy types that are numbers."""
@@ -30,11 +30,15 @@ NUMBERS = "biuf"
 
 @dataclass(frozen=True)
 class Field:
-    """What a column holds: `shape` of one row's values (empty for a number), or None for a list of any length."""
+    """What a column holds: `shape` of one row's values (empty for a number), or None for a list of any length.
+
+    One that holds neither numbers nor words has the type object, and in `unusable` what the file calls its type.
+    """
 
     dtype: np.dtype[Any]
     n_rows: int
     shape: tuple[int, ...] | None = ()
+    unusable: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,14 @@ class Source(ABC):
         """Read columns of the rows `start` to `stop` (not included).
 
         Raises:
-            InputError: the file is damaged; names file and column.
+            InputError: the file is damaged, or a column holds neither numbers nor words; names file and column.
         """
-        found = self._read(list(dict.fromkeys(names)), start, stop)
+        names = list(dict.fromkeys(names))
+        for name in names:
+            if kind := self.fields[name].unusable:
+                msg = f"{self.path}: column {name!r} is of type {kind}; expected numbers or words. Convert it first."
+                raise InputError(msg)
+        found = self._read(names, start, stop)
         for name, values in found.items():
             n_rows = len(values.offsets) - 1 if isinstance(values, Ragged) else len(values)
             if n_rows != stop - start:
@@ -116,35 +125,38 @@ def _open_root(path: Path, table: str | None) -> Source:
         tree = file[name]
         counters = {branch.count_branch.name for branch in tree.branches if branch.count_branch is not None}
         n_rows = int(tree.num_entries)
-        fields = {b.name: _root_field(b.interpretation, n_rows) for b in tree.branches if b.name not in counters}
-    return _RootSource(str(path), name, {name: field for name, field in fields.items() if field is not None})
+        fields = {b.name: _root_field(b, n_rows) for b in tree.branches if b.name not in counters}
+    return _RootSource(str(path), name, fields)
 
 
-def _root_field(interpretation: Any, n_rows: int) -> Field | None:  # noqa: ANN401 - uproot has no types
-    ragged = isinstance(interpretation, uproot.AsJagged)
-    content = interpretation.content if ragged else interpretation
-    if not isinstance(content, uproot.AsDtype):
-        return None
-    dtype = content.to_dtype
-    base, shape = dtype.subdtype or (dtype, ())
-    return None if ragged and shape else Field(base, n_rows, None if ragged else shape)
+def _root_field(branch: Any, n_rows: int) -> Field:  # noqa: ANN401 - uproot has no types
+    ragged = isinstance(branch.interpretation, uproot.AsJagged)
+    content = branch.interpretation.content if ragged else branch.interpretation
+    if isinstance(content, uproot.AsDtype):
+        base, shape = content.to_dtype.subdtype or (content.to_dtype, ())
+        if not (ragged and shape):
+            return Field(base, n_rows, None if ragged else shape)
+    if isinstance(content, uproot.AsStrings) and not ragged:
+        return Field(np.dtype(str), n_rows)
+    return _unusable(branch.typename, n_rows)
+
+
+def _unusable(kind: object, n_rows: int) -> Field:
+    return Field(np.dtype(object), n_rows, (), str(kind))
 
 
 class _ParquetSource(Source):
     def _read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Values]:
         with clear_errors(f"{self.path}: damaged: {', '.join(map(repr, names[:3]))} cannot be read"):
-            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-                ends = np.cumsum([0] + [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)])
-                groups = np.flatnonzero((ends[:-1] < stop) & (ends[1:] > start)).tolist()
-                first = int(ends[groups[0]]) if groups else start
-                table = file.read_row_groups(groups, columns=list(names)).slice(start - first, stop - start)
-            return {name: self._values(name, table[name].combine_chunks()) for name in names}
+            table, _ = read_rows(self.path, names, start, stop)
+            return {name: self._values(name, table[name]) for name in names}
 
-    def _values(self, name: str, array: pa.Array) -> Values:
+    def _values(self, name: str, column: pa.ChunkedArray) -> Values:
+        kind = column.type
+        array = (column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column).combine_chunks()
         flat = array.flatten() if _is_list(array.type) else array
-        if array.null_count or flat.null_count:
-            msg = f"{self.path}: column {name!r} has missing values (null); expected a number in every place"
-            raise InputError(msg)
+        for part in (array, flat):
+            must_be_there(part, self.path, name, or_nan=pa.types.is_floating(part.type))
         if pa.types.is_fixed_size_list(array.type):
             return np.asarray(flat).reshape(len(array), array.type.list_size)
         if _is_list(array.type):
@@ -155,19 +167,19 @@ class _ParquetSource(Source):
 
 def _open_parquet(path: Path, table: str | None) -> Source:
     del table  # a Parquet file is one
-    with clear_errors(f"{path}: damaged, cut off or no Parquet file"), pq.ParquetFile(path) as file:
+    with clear_errors(f"{path}: damaged, cut off or no Parquet file"), opened(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
-    fields = {}
-    for column in schema:
-        inner = column.type.value_type if _is_list(column.type) else column.type
-        if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner)):
-            if _is_text(column.type):
-                fields[column.name] = Field(np.dtype(str), n_rows)
-            continue
-        fixed = pa.types.is_fixed_size_list(column.type)
-        shape = (column.type.list_size,) if fixed else None if _is_list(column.type) else ()
-        fields[column.name] = Field(np.dtype(inner.to_pandas_dtype()), n_rows, shape)
-    return _ParquetSource(str(path), "", fields)
+    return _ParquetSource(str(path), "", {column.name: _parquet_field(column.type, n_rows) for column in schema})
+
+
+def _parquet_field(kind: pa.DataType, n_rows: int) -> Field:
+    if _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
+        return Field(np.dtype(str), n_rows)
+    inner = kind.value_type if _is_list(kind) else kind
+    if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner)):
+        return _unusable(kind, n_rows)
+    shape = (kind.list_size,) if pa.types.is_fixed_size_list(kind) else None if _is_list(kind) else ()
+    return Field(np.dtype(inner.to_pandas_dtype()), n_rows, shape)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -196,6 +208,8 @@ class _Hdf5Source(Source):
                         blocks[dataset, member] = (whole if member is None else whole.fields(member))[start:stop]
                 block = blocks[dataset, member]
                 values = block if index is None else block[:, index]
+                # Text of any length comes as objects, each of them bytes.
+                values = values.astype(bytes) if values.dtype.kind == "O" else values
                 found[name] = np.char.decode(values) if values.dtype.kind == "S" else values
         return found
 
@@ -219,17 +233,27 @@ def _open_hdf5(path: Path, table: str | None) -> Source:
             for member in dataset.dtype.names or (None,):
                 dtype = dataset.dtype if member is None else dataset.dtype[member]
                 base, inner = dtype.subdtype or (dtype, ())
-                if base.kind not in NUMBERS + "S" or dataset.ndim == 0:
+                if dataset.ndim == 0:
                     continue
                 shape = (*dataset.shape[1:], *inner)
                 if pandas and str(member).startswith("values_block_"):
                     for index, name in enumerate(_pickled_names(path, dataset.attrs[f"{member}_kind"])):
-                        fields[name] = Field(base, len(dataset), shape[1:])
+                        fields[name] = _hdf5_field(base, len(dataset), shape[1:])
                         places[name] = (dataset.name, member, index)
                 elif not (pandas and member == "index"):
                     name = "/".join(filter(None, (prefix, member)))
-                    fields[name], places[name] = Field(base, len(dataset), shape), (dataset.name, member, None)
+                    fields[name] = _hdf5_field(base, len(dataset), shape)
+                    places[name] = (dataset.name, member, None)
     return _Hdf5Source(str(path), table or "", fields, places)
+
+
+def _hdf5_field(dtype: np.dtype[Any], n_rows: int, shape: tuple[int, ...]) -> Field:
+    if h5py.check_string_dtype(dtype) is not None:
+        return Field(np.dtype(str), n_rows, shape)
+    if dtype.kind in NUMBERS:
+        return Field(dtype, n_rows, shape)
+    lists = h5py.check_vlen_dtype(dtype)
+    return _unusable(dtype if lists is None else f"lists of {lists}, of any length", n_rows)
 
 
 def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
@@ -298,8 +322,10 @@ def _open_npz(path: Path, table: str | None) -> Source:
                     np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 )
                 shape, _, dtype = header(file)
-            if shape and dtype.kind in NUMBERS + "U":
-                fields[member.removesuffix(".npy")] = Field(dtype, shape[0], tuple(shape[1:]))
+            if shape:
+                known = Field(dtype, shape[0], tuple(shape[1:]))
+                usable = dtype.kind in NUMBERS + "U"
+                fields[member.removesuffix(".npy")] = known if usable else _unusable(dtype, shape[0])
     return _NpzSource(str(path), "", fields)
 
 
@@ -316,6 +342,8 @@ def _chosen(path: Path, what: str, there: Sequence[str], wanted: str | None) -> 
 
 
 def _of_awkward(array: ak.Array) -> Values:
+    if array.layout.parameter("__array__") == "string":
+        return np.asarray(ak.to_numpy(array)).astype(str)
     layout = ak.to_packed(array).layout
     if isinstance(layout, ak.contents.ListOffsetArray):
         return Ragged(np.asarray(layout.offsets, np.int64), np.asarray(layout.content.data))
