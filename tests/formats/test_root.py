@@ -9,6 +9,7 @@ import pytest
 import uproot
 from jet_tables import assert_same, jet_table
 
+import hepfm
 from hepfm.errors import HepfmError, InputError
 from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
 from hepfm.formats.root import left_out, open_root, write_root
@@ -215,6 +216,9 @@ def test_an_rntuple_is_called_that(tmp_path):
         file["tree"] = {"part_px": lists([[1]]), "part_py": lists([[1]])}
     with pytest.raises(InputError, match=r"jets\.root: 'tree' is an RNTuple; expected a TTree.*mktree"):
         open_root(tmp_path / "jets.root")
+    (tmp_path / "map.toml").write_text("[constituents]\npart_px = 'part_px'\npart_py = 'part_py'\npart_pz = 'part_py'")
+    with pytest.raises(InputError, match=r"jets\.root: 'tree' is an RNTuple; a column map reads TTrees.*mktree"):
+        hepfm.open(tmp_path / "jets.root", columns=tmp_path / "map.toml")
 
 
 def test_no_jets_make_a_file_too(tmp_path):

@@ -79,13 +79,10 @@ def test_classes_are_told_by_words(tmp_path, write, truth, column):
 )
 def test_a_column_that_is_there_and_cannot_be_used_is_told_by_its_type(tmp_path, write, truth, kind):
     write(tmp_path / "my.table", truth)
-    file = open_table(tmp_path / "my.table", write_map(tmp_path, LABEL))
-    with pytest.raises(InputError, match=rf"my\.table: column 'truth' is of type {kind}; expected numbers or words\."):
-        file.read(["jet_label"], 0, 4)
-
-    pattern = r"'jet_pt' is column 'truth' of type object; expected numbers$"
-    with pytest.raises(InputError, match=pattern):
-        open_table(tmp_path / "my.table", write_map(tmp_path, FLAT + "[jets]\njet_pt = 'truth'"))
+    for text, key in ((LABEL, "jet_label"), (FLAT + "[jets]\njet_pt = 'truth'", "jet_pt")):
+        pattern = rf"my\.table: .*: '{key}' is column 'truth' of type {kind}; expected numbers or words\."
+        with pytest.raises(InputError, match=pattern):
+            open_table(tmp_path / "my.table", write_map(tmp_path, text))
 
 
 def test_lists_of_any_length_in_hdf5_are_told_by_their_type(tmp_path):
@@ -93,7 +90,7 @@ def test_lists_of_any_length_in_hdf5_are_told_by_their_type(tmp_path):
         for name in NAMES:
             file.create_dataset(f"pfcand_{name}", (4,), h5py.vlen_dtype(np.float32))
 
-    with pytest.raises(InputError, match=r"'part_px' is column 'pfcand_px' of type object; expected numbers$"):
+    with pytest.raises(InputError, match=r"'part_px' is column 'pfcand_px' of type lists of float32, of any length; expected "):
         open_table(tmp_path / "my.h5", write_map(tmp_path, FLAT))
 
 

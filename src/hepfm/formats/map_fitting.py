@@ -54,6 +54,9 @@ def _resolve(source: Source, where: str, key: str, expression: Expression) -> tu
         known = list(dict.fromkeys((*close, *source.fields)))[:_SHOWN]
         msg = f"{where}: {key!r}: {unknown_name('column', name, known)}"
         raise InputError(msg)
+    if kind := source.fields[name].unusable:
+        msg = f"{where}: {key!r} is column {name!r} of type {kind}; expected numbers or words. Convert it first."
+        raise InputError(msg)
     return (name,)
 
 

@@ -121,6 +121,12 @@ class _RootSource(Source):
 def _open_root(path: Path, table: str | None) -> Source:
     with opened_root(path) as file:
         trees = list(file.keys(filter_classname="TTree", cycle=False))
+        if not trees and (tuples := file.keys(filter_classname="ROOT::RNTuple", cycle=False)):
+            msg = (
+                f"{path}: {tuples[0]!r} is an RNTuple; a column map reads TTrees. Write it as one: by `mktree` and "
+                "`extend` in uproot, or a Snapshot of RDataFrame in ROOT."
+            )
+            raise InputError(msg)
         name = _chosen(path, "TTree", trees, table)
         tree = file[name]
         counters = {branch.count_branch.name for branch in tree.branches if branch.count_branch is not None}
