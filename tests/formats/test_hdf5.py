@@ -132,11 +132,12 @@ def test_the_same_table_makes_the_same_file_in_another_process(tmp_path):
     (tmp_path / "tests.py").write_text(Path(__file__).read_text())
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from tests import TABLE, write_shard\n"
-        "print(write_shard(sys.argv[1] + '/other name.h5', TABLE, {'seed': 3, 'list': ['a', 'b']}))"
+        "print(write_shard(sys.argv[1] + '/other name.h5', TABLE, {'seed': 3, 'list': ['a', 'b']})[0])"
     )
     environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONMALLOC": "debug"}
     there = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment)
-    here = write_shard(tmp_path / "jets.h5", TABLE, {"seed": 3, "list": ["a", "b"]})
+    here, n_bytes = write_shard(tmp_path / "jets.h5", TABLE, {"seed": 3, "list": ["a", "b"]})
+    assert n_bytes == (tmp_path / "jets.h5").stat().st_size
 
     assert there.stdout.strip() == here, there.stderr
     assert (tmp_path / "other name.h5").read_bytes() == (tmp_path / "jets.h5").read_bytes()
