@@ -34,7 +34,7 @@ def open(source: Source | Iterable[Source], *, revision: str | None = None, colu
         StorageError: the store or the Hub cannot be reached.
     """
     column_map = None if columns is None else os.fspath(columns)
-    if not isinstance(source, str | os.PathLike):
+    if isinstance(source, Iterable) and not isinstance(source, str):
         paths = [location(path) for path in source]
         if folders := [path for path in paths if is_folder(path)]:
             msg = f"{folders[0]}: is a folder; expected a list of files. Open a folder by itself, or list its files."

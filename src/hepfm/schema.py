@@ -168,8 +168,9 @@ def split_of(event_id: NDArray[np.int64]) -> NDArray[np.int8]:
 def unknown_name(what: str, given: str, known: Iterable[str]) -> str:
     """Word the error for a name that does not exist: what is known, and which one was probably meant."""
     known = list(known)
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.65)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    alike = {name.lower(): name for name in reversed(known)}
+    close = difflib.get_close_matches(given.lower(), alike, n=1, cutoff=0.65)
+    hint = f" Did you mean {alike[close[0]]!r}?" if close else ""
     return f"unknown {what} {given!r}. Known: {', '.join(known)}.{hint}"
 
 

@@ -207,9 +207,10 @@ def test_impact_parameter_errors_are_those_of_the_card():
         assert len(theirs) == sum(map(len, ours))
 
 
-def test_an_unknown_detector_is_named_with_those_there_are():
-    with pytest.raises(InputError, match=r"unknown detector 'jetclas'.*none.*Did you mean 'jetclass'\?"):
-        simulate(crowd(1), "jetclas", seeds(1))
+@pytest.mark.parametrize(("name", "hint"), [("jetclas", "'jetclass'"), ("CMS", "'cms'")])
+def test_an_unknown_detector_is_named_with_those_there_are(name, hint):
+    with pytest.raises(InputError, match=rf"unknown detector '{name}'.*none.*Did you mean {hint}\?"):
+        simulate(crowd(1), name, seeds(1))
 
 
 def test_too_few_seeds_are_refused():
