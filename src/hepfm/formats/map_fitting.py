@@ -54,9 +54,6 @@ def _resolve(source: Source, where: str, key: str, expression: Expression) -> tu
         known = list(dict.fromkeys((*close, *source.fields)))[:_SHOWN]
         msg = f"{where}: {key!r}: {unknown_name('column', name, known)}"
         raise InputError(msg)
-    if kind := source.fields[name].unusable:
-        msg = f"{where}: {key!r} is column {name!r} of type {kind}; expected numbers or words. Convert it first."
-        raise InputError(msg)
     return (name,)
 
 
@@ -79,6 +76,12 @@ def _check_shapes(
     """Check that columns of constituents have a list, or the same number of places, a jet, and others one number."""
     first: tuple[str, str] | None = None
     for key, names in resolved.items():
+        for name in names:
+            if kind := source.fields[name].unusable:
+                msg = (
+                    f"{where}: {key!r} is column {name!r} of type {kind}; expected numbers or words. Convert it first."
+                )
+                raise InputError(msg)
         shape = _shape(source, f"{where}: {key!r}", names, expressions[key])
         if key != "jet_label" and any(source.fields[name].dtype.kind not in NUMBERS for name in names):
             msg = f"{where}: {key!r} is column {names[0]!r} of type {source.fields[names[0]].dtype}; expected numbers"

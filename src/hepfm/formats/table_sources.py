@@ -32,7 +32,8 @@ NUMBERS = "biuf"
 class Field:
     """What a column holds: `shape` of one row's values (empty for a number), or None for a list of any length.
 
-    One that holds neither numbers nor words has the type object, and in `unusable` what the file calls its type.
+    One that holds neither numbers nor words has the type object, and in `unusable` what the file calls its type: no key
+    of a map takes it.
     """
 
     dtype: np.dtype[Any]
@@ -67,14 +68,9 @@ class Source(ABC):
         """Read columns of the rows `start` to `stop` (not included).
 
         Raises:
-            InputError: the file is damaged, or a column holds neither numbers nor words; names file and column.
+            InputError: the file is damaged; names file and column.
         """
-        names = list(dict.fromkeys(names))
-        for name in names:
-            if kind := self.fields[name].unusable:
-                msg = f"{self.path}: column {name!r} is of type {kind}; expected numbers or words. Convert it first."
-                raise InputError(msg)
-        found = self._read(names, start, stop)
+        found = self._read(list(dict.fromkeys(names)), start, stop)
         for name, values in found.items():
             n_rows = len(values.offsets) - 1 if isinstance(values, Ragged) else len(values)
             if n_rows != stop - start:
