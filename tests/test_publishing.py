@@ -191,7 +191,7 @@ def test_what_cannot_be_staged_is_one_clear_line(small_campaign, tmp_path):
     with pytest.raises(InputError, match="is a campaign itself"):
         stage(small_campaign[1], small_campaign[1])
     (tmp_path / manifest.HEADER).write_text("{}")
-    (tmp_path / CAMPAIGN_FILE).touch()
+    shutil.copy(small_campaign[1] / CAMPAIGN_FILE, tmp_path)
     with pytest.raises(CampaignError, match="has no jets yet"):
         stage(tmp_path, tmp_path / "out")
 

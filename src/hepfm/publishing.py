@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from hepfm import __version__, manifest
-from hepfm.atomic import exists, file_digest, location, names, remove, write_whole
+from hepfm.atomic import file_digest, location, names, remove, write_whole
 from hepfm.cards.dataset_card import dataset_card
 from hepfm.cards.pictures import FOLDER as PICTURES
 from hepfm.cards.pictures import write_pictures
@@ -21,7 +21,7 @@ from hepfm.formats.parquet import ARROW_VERSION, parquet_writer, read_metadata
 from hepfm.hub import Published, Upload, compare, publish_folder
 from hepfm.opening import open as open_jets
 from hepfm.resim.check import check_campaign
-from hepfm.resim.folder import CAMPAIGN_FILE
+from hepfm.resim.folder import is_campaign, read_campaign
 from hepfm.schema import FORMAT_VERSION, SPLIT_RULE, SPLITS, split_of
 from hepfm.table import JetTable
 
@@ -94,11 +94,6 @@ def _stage_checked(folder: Path | str, out: Path | str, how: Publication, report
     stage(folder, out, report=report, repo=how.repo, license=how.license)
 
 
-def is_campaign(folder: Path | str) -> bool:
-    """Whether a folder, or its URL, is that of a campaign."""
-    return exists(location(folder) / CAMPAIGN_FILE)
-
-
 def stage(
     folder: Path | str,
     out: Path | str,
@@ -128,9 +123,7 @@ def stage(
         StorageError: a file could not be written.
     """
     source, target = location(folder), Path(out)
-    if not is_campaign(folder):
-        msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
-        raise CampaignError(msg)
+    read_campaign(source)  # before anything is written
     dataset = open_jets(str(folder))
     _check_target(target)
     if not len(dataset):
@@ -260,7 +253,7 @@ def _check_target(folder: Path) -> None:
     Raises:
         InputError: it holds anything else, which converted files would mix with, or replace.
     """
-    if (folder / CAMPAIGN_FILE).exists():
+    if is_campaign(folder):
         msg = f"{folder}: is a campaign itself. Choose another folder for the files."
         raise InputError(msg)
     if (folder / INDEX).exists():

@@ -18,7 +18,7 @@ from hepfm.cards.studies import is_published, shown_name, study_sections
 from hepfm.errors import InputError
 from hepfm.hub import is_repo_id
 from hepfm.markdown import markdown_table
-from hepfm.run_folder import EVALUATION, ORIGIN, read_metrics, read_object
+from hepfm.run_folder import EVALUATION, ORIGIN, RECIPE, read_metrics, read_object
 
 CARD = "README.md"
 LICENSE = "cc-by-4.0"
@@ -146,7 +146,7 @@ class _Run:
 
 def _read_run(folder: Path) -> _Run:
     config, training = read_object(folder / "config.json"), read_object(folder / ORIGIN)
-    recipe = folder / "recipe.toml"
+    recipe = folder / RECIPE
     if config is None or training is None or not recipe.exists():
         msg = (
             f"{folder}: no finished run; expected config.json, training.json and recipe.toml, as training leaves them."
@@ -325,15 +325,16 @@ def _robustness(robustness: Mapping[str, Any]) -> str:
         for name, s in list(robustness["spread"].items())[:_MOST_CLASSES]
         if s is not None
     ]
-    if not rows:
-        return ""
-    text = f"Distances of the score of each true class between `{robustness['nominal']}` and the other variations:\n\n"
-    head = ("variation", "class", "Wasserstein", "Jensen-Shannon", "by chance", "by chance")
-    text += markdown_table(head, rows) + "\nBy chance: what finite samples show if the variation changes nothing.\n"
+    parts = []
+    if rows:
+        between = f"between `{robustness['nominal']}` and the other variations"
+        head = ("variation", "class", "Wasserstein", "Jensen-Shannon", "by chance", "by chance")
+        parts.append(f"Distances of the score of each true class {between}:\n\n{markdown_table(head, rows)}")
+        parts.append("By chance: what finite samples show if the variation changes nothing.\n")
     if spread:
         columns = ("class", "spread of a jet's score over its views", "in multiples of that over jets", "jets")
-        text += "\n" + markdown_table(columns, spread)
-    return text
+        parts.append(markdown_table(columns, spread))
+    return "\n".join(parts)
 
 
 def _data(run: _Run) -> str:

@@ -29,8 +29,8 @@ _COLOURS = (
     "#717581",
     "#92dadd",
 )
-# Of what is compared with.
-_GREY = "#717581"
+# Kept for what others are compared with.
+_GREYS = ("#717581", "#94a4a2")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 _MOST_CURVES, _MOST_NUMBERS, _MOST_PANELS, _N_COLUMNS = 12, 12, 10, 5
 _RATIO_HALF_HEIGHT = 0.5
@@ -313,12 +313,12 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
     with _style() as make_figure:
         figure = make_figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        colours = cycle(colour for colour in _COLOURS if colour not in (_GREY, "#94a4a2"))
+        colours = cycle(colour for colour in _COLOURS if colour not in _GREYS)
         for name, points in lines.items():
             points.sort(key=lambda row: float(row[x_name]))
             x = np.array([row[x_name] for row in points], float)
             mean, spread = (np.array([row[measure][key] or 0.0 for row in points]) for key in ("mean", "spread"))
-            colour = _GREY if points[0]["mode"] == "scratch" else next(colours)
+            colour = _GREYS[0] if points[0]["mode"] == "scratch" else next(colours)
             axes.plot(x, mean, "o-", color=colour, markersize=4.5, label=name)
             axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
         axes.set_xscale("log")

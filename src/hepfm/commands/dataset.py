@@ -34,11 +34,13 @@ def export(source: str, to: str, out: Path | None, columns: str | None, as_json:
     load_dataset, in which files that are up to date stay as they are.
     """
     from hepfm import terminal
+    from hepfm.atomic import location
     from hepfm.exporting import export as export_jets
-    from hepfm.publishing import is_campaign, stage
+    from hepfm.publishing import stage
+    from hepfm.resim.folder import is_campaign
 
     target = out or Path(f"{Path(source).name}-{to}")
-    if to != "parquet" or columns or not is_campaign(source):
+    if to != "parquet" or columns or not is_campaign(location(source)):
         exported = export_jets(source, target, to, columns=columns)
         for note in exported.left_out:
             click.echo(f"note: {note}", err=True)

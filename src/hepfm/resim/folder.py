@@ -83,6 +83,11 @@ def check_holds(campaign: Campaign, folder: Path) -> None:
     raise CampaignError(msg)
 
 
+def is_campaign(folder: Path) -> bool:
+    """Whether a folder is that of a campaign."""
+    return exists(folder / CAMPAIGN_FILE)
+
+
 def read_campaign(folder: Path) -> Campaign:
     """The campaign that a folder holds.
 
@@ -90,7 +95,7 @@ def read_campaign(folder: Path) -> Campaign:
         CampaignError: it holds none.
         InputError: its settings are damaged.
     """
-    if not exists(folder / CAMPAIGN_FILE):
+    if not is_campaign(folder):
         msg = f"{folder} is not a campaign folder: it has no {CAMPAIGN_FILE}. Give the folder of a campaign."
         raise CampaignError(msg)
     return Campaign.from_toml(folder / CAMPAIGN_FILE)
