@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "hepfm"
 
 # From the ground up: a part imports from lower layers, and from itself.
 LAYERS = (
-    ("errors", "hashing"),
+    ("errors", "hashing", "kinematics"),
     ("schema", "atomic", "zoo"),
     ("table", "manifest", "hub", "run_folder", "markdown"),
     ("padding", "inputs"),

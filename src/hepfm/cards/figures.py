@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import awkward as ak
 import numpy as np
@@ -13,6 +13,7 @@ from hepfm.cards.prongs import frozen_prongs_of
 from hepfm.cards.style import EDGE, FAINT, INK, KINDS, figure_class
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
+from hepfm.kinematics import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def draw_views(
     figure, panels = _panels(make_figure, n_columns, math.ceil(len(dataset.variations) / n_columns))
     for panel, variation in zip(panels, dataset.variations, strict=False):
         _draw_jet(panel, by_variation.get(variation), variation, centre, radius)
-        positions = marks[0] - centre[0], _wrap(marks[1] - centre[1])
+        positions = marks[0] - centre[0], wrapped(marks[1] - centre[1])
         panel.scatter(*positions, marker="+", s=110.0, linewidths=1.6, color=INK, zorder=5)
     for panel in panels[len(dataset.variations) :]:
         panel.remove()
@@ -151,7 +152,7 @@ def _draw_jet(panel: "Axes", jet: ak.Record | None, variation: str, centre: tupl
     # Constituents come by falling pt: small discs lie on large ones.
     panel.scatter(
         eta - centre[0],
-        _wrap(phi - centre[1]),
+        wrapped(phi - centre[1]),
         s=_POINTS_A_GEV * pt,
         c=colours.tolist(),
         alpha=0.75,
@@ -159,7 +160,7 @@ def _draw_jet(panel: "Axes", jet: ak.Record | None, variation: str, centre: tupl
         linewidths=0.5,
         zorder=3,
     )
-    axis = float(jet.jet_eta) - centre[0], float(_wrap(np.float64(jet.jet_phi) - centre[1]))
+    axis = float(jet.jet_eta) - centre[0], float(wrapped(jet.jet_phi - centre[1]))
     panel.add_patch(Circle(axis, radius, fill=False, edgecolor=FAINT, linestyle=(0, (4, 3)), linewidth=1.1, zorder=2))
 
 
@@ -214,8 +215,3 @@ def _widen(figure: "Figure") -> None:
 
 def _column(jet: ak.Record, name: str) -> _Floats:
     return np.asarray(ak.to_numpy(jet[name]), dtype=np.float64)
-
-
-def _wrap(phi: Any) -> Any:  # noqa: ANN401 - a number or an array of them
-    """Bring angles to -pi to pi."""
-    return (phi + np.pi) % (2 * np.pi) - np.pi

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hepfm.cards.style import KINDS
 from hepfm.dataset import Dataset
+from hepfm.kinematics import pt_eta_phi, wrapped
 from hepfm.table import JetTable
 
 Key = tuple[int, int]
@@ -101,7 +102,7 @@ class Gallery:
                 continue
             facts = self._facts[key]
             eta, phi = prongs.get(key, (np.empty(0), np.empty(0)))
-            marks = [_rounded(eta - facts["eta"], 4), _rounded(_wrap(phi - facts["phi"]), 4)]
+            marks = [_rounded(eta - facts["eta"], 4), _rounded(wrapped(phi - facts["phi"]), 4)]
             found.append({"event": key[0], "jet": key[1], **facts["shown"], "prongs": marks, "views": views})
         return found
 
@@ -157,7 +158,7 @@ class Gallery:
             "mass": _rounded(columns.get("jet_sdmass", np.nan), 1),
             "axis": [
                 _rounded(columns["jet_eta"] - facts["eta"], 4),
-                _rounded(_wrap(columns["jet_phi"] - facts["phi"]), 4),
+                _rounded(wrapped(columns["jet_phi"] - facts["phi"]), 4),
             ],
             "particles": _particles(jet, facts["eta"], facts["phi"]),
         }
@@ -166,10 +167,9 @@ class Gallery:
 def _particles(jet: JetTable, eta: float, phi: float) -> dict[str, Any]:
     """Constituents as lists, around a direction: place, pt in GeV, number of the kind (-1: none), charge, d0 in mm."""
     px, py, pz = (jet.constituents[f"part_{name}"].astype(np.float64) for name in ("px", "py", "pz"))
-    pt = np.hypot(px, py)
+    pt, particle_eta, particle_phi = pt_eta_phi(px, py, pz)
     # One without transverse momentum is nowhere in the plane.
     seen = np.flatnonzero((pt > 0) & np.isfinite(pt + pz))
-    pt = pt[seen]
     kind = np.full(len(seen), -1)
     for number, name in enumerate(KINDS):
         if f"part_is{name}" in jet.constituents:
@@ -180,9 +180,9 @@ def _particles(jet: JetTable, eta: float, phi: float) -> dict[str, Any]:
         if column in jet.constituents
     }
     return {
-        "x": _rounded(np.arcsinh(pz[seen] / pt) - eta, 4),
-        "y": _rounded(_wrap(np.arctan2(py[seen], px[seen]) - phi), 4),
-        "pt": _rounded(pt, 2),
+        "x": _rounded(particle_eta[seen] - eta, 4),
+        "y": _rounded(wrapped(particle_phi[seen] - phi), 4),
+        "pt": _rounded(pt[seen], 2),
         "kind": kind.tolist(),
         **optional,
     }
@@ -194,8 +194,3 @@ def _rounded(values: Any, digits: int) -> Any:  # noqa: ANN401 - a number or an 
     # 0 is added to make -0 positive.
     found = (rounded + 0.0).astype(object)
     return np.where(np.isfinite(rounded), found, np.array(None)).tolist()
-
-
-def _wrap(phi: Any) -> Any:  # noqa: ANN401 - a number or an array of them
-    """Bring angles to -pi to pi."""
-    return (phi + np.pi) % (2 * np.pi) - np.pi

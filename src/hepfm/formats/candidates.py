@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.formats.conversion import as_column, falling_pt
+from hepfm.kinematics import relative_directions
 from hepfm.schema import CONSTITUENT_COLUMNS
 from hepfm.table import JetTable
 
@@ -106,32 +107,6 @@ def offsets_of(jet: NDArray[np.intp], n_jets: int) -> NDArray[np.int64]:
     ends: NDArray[np.int64] = np.zeros(n_jets + 1, np.int64)
     np.cumsum(np.bincount(jet, minlength=n_jets), out=ends[1:])
     return ends
-
-
-def relative_directions(
-    momenta: tuple[Floats, Floats, Floats], jet_eta: NDArray[Any], jet_phi: NDArray[Any]
-) -> dict[str, Floats]:
-    """`part_deta` and `part_dphi` of constituents, with JetClass's mirroring of jets at negative eta.
-
-    Args:
-        momenta: px, py, pz of M constituents, none of them along the beam.
-        jet_eta: pseudorapidity of each constituent's jet, shape (M,).
-        jet_phi: azimuth of each constituent's jet, shape (M,).
-    """
-    px, py, pz = momenta
-    mirror = np.where(jet_eta < 0, -1.0, 1.0)
-    return {
-        "part_deta": mirror * (np.arcsinh(pz / np.hypot(px, py)) - jet_eta),
-        "part_dphi": wrapped(np.arctan2(py, px) - jet_phi),
-    }
-
-
-def wrapped(angle: NDArray[Any]) -> Floats:
-    """An angle between -pi and pi; one that is there already keeps its bits."""
-    result: Floats = np.where(
-        np.abs(angle) <= np.pi, angle, (np.asarray(angle, np.float64) + np.pi) % (2 * np.pi) - np.pi
-    )
-    return result
 
 
 def type_flags(pdg_id: NDArray[Any], charge: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:

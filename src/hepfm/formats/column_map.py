@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
-from hepfm.formats.candidates import wrapped
 from hepfm.formats.conversion import as_column, falling_pt
 from hepfm.formats.jet_file import JetFile
 from hepfm.formats.map_fitting import fit
 from hepfm.formats.map_language import INGREDIENTS, MAPS, ColumnMap, Expression, read_map
 from hepfm.formats.mapped_kinematics import MOMENTUM, MappedJets, assumptions
 from hepfm.formats.table_sources import NUMBERS, Field, Ragged, Source, Values, open_source
+from hepfm.kinematics import wrapped
 from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, Column, is_constituent
 from hepfm.table import JetTable
 

@@ -14,12 +14,11 @@ from hepfm.formats.candidates import (
     Floats,
     calibrated_energy,
     offsets_of,
-    relative_directions,
     type_flags,
-    wrapped,
 )
 from hepfm.formats.candidates import summed as sum_of
 from hepfm.formats.table_sources import Ragged
+from hepfm.kinematics import pt_eta_phi, relative_directions, wrapped
 
 MOMENTUM = ("part_px", "part_py", "part_pz", "part_energy")
 # CMS's codes for deposits of its forward calorimeter, which as PDG codes are quarks.
@@ -152,7 +151,7 @@ class MappedJets:
 
     def direction(self, what: str) -> tuple[Floats, Floats, Floats]:
         """pt, eta and phi of `{what}_px`, `{what}_py`, `{what}_pz`; zeros where these are zero."""
-        return _pt_eta_phi(*(self._jets[f"{what}_{axis}"].astype(np.float64) for axis in ("px", "py", "pz")))
+        return pt_eta_phi(*(self._jets[f"{what}_{axis}"].astype(np.float64) for axis in ("px", "py", "pz")))
 
     def charge(self) -> NDArray[Any]:
         """Electric charges of the constituents."""
@@ -172,7 +171,7 @@ class MappedJets:
         place = ("jet_pt", "jet_eta", "jet_phi").index(name)
         if {"jet_px", "jet_py", "jet_pz"} <= self._jets.keys():
             return self.direction("jet")[place]
-        return _pt_eta_phi(*self.sums[:3])[place]
+        return pt_eta_phi(*self.sums[:3])[place]
 
     def _float(self, name: str) -> Floats:
         return self.part(name).astype(np.float64)
@@ -236,12 +235,6 @@ class MappedJets:
                 )
                 raise InputError(msg)
         return np.array(found, np.float64)[place]
-
-
-def _pt_eta_phi(px: Floats, py: Floats, pz: Floats) -> tuple[Floats, Floats, Floats]:
-    pt = np.hypot(px, py)
-    slope = np.divide(pz, pt, out=np.zeros_like(pt), where=pt > 0)
-    return pt, np.arcsinh(slope), np.arctan2(py, px)
 
 
 def _mass(code: int) -> float | None:

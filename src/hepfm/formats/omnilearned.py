@@ -26,6 +26,7 @@ from hepfm.formats.blocks import in_blocks
 from hepfm.formats.conversion import as_column, check_names, datasets, falling_pt
 from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
+from hepfm.kinematics import pt_eta_phi, wrapped
 from hepfm.padding import padded, ragged
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
@@ -269,14 +270,13 @@ def _features(path: Path, table: JetTable) -> dict[str, NDArray[np.float64]]:
     jet = np.repeat(np.arange(table.n_jets), table.counts)
     jet_eta, jet_phi = (table.columns[name].astype(np.float64)[jet] for name in ("jet_eta", "jet_phi"))
     px, py, pz, energy = (table.constituents[name].astype(np.float64) for name in _MOMENTA)
-    pt = np.hypot(px, py)
+    pt, eta, phi = pt_eta_phi(px, py, pz)
     if not np.all((pt > 0) & (energy > 0)):
         msg = f"{path}: OmniLearned has the logarithms of pt and energy: constituents without them cannot be written"
         raise InputError(msg)
-    dphi = (np.arctan2(py, px) - jet_phi + np.pi) % (2 * np.pi) - np.pi
     features = {
-        "deta": np.arcsinh(pz / pt) - jet_eta,
-        "dphi": dphi,
+        "deta": eta - jet_eta,
+        "dphi": wrapped(phi - jet_phi),
         "log_pt": np.log(pt),
         "log_energy": np.log(energy),
     }

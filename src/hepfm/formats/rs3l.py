@@ -27,6 +27,7 @@ from hepfm.formats.arrays import array, piecewise, rows, texts, writing
 from hepfm.formats.conversion import as_column, check_names, datasets, falling_pt
 from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
+from hepfm.kinematics import pt_eta_phi, wrapped
 from hepfm.padding import padded, ragged
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
@@ -287,12 +288,11 @@ def _candidates(path: Path, table: JetTable, length: int) -> NDArray[np.float64]
     jet = np.repeat(np.arange(table.n_jets), table.counts)
     axis = {name: table.columns[f"jet_{name}"].astype(np.float64)[jet] for name in ("pt", "eta", "phi", "energy")}
     c = {name: table.constituents[name].astype(np.float64) for name in _NEEDED}
-    pt = np.hypot(c["part_px"], c["part_py"])
+    pt, eta, phi = pt_eta_phi(c["part_px"], c["part_py"], c["part_pz"])
     if not np.all((pt > 0) & (c["part_energy"] > 0)):
         msg = f"{path}: RS3L has the logarithms of pt and energy: constituents without them cannot be written"
         raise InputError(msg)
-    eta = np.arcsinh(c["part_pz"] / pt) - axis["eta"]
-    phi = _wrapped(np.arctan2(c["part_py"], c["part_px"]) - axis["phi"])
+    eta, phi = eta - axis["eta"], wrapped(phi - axis["phi"])
     features = {
         "pt": np.log(pt),
         "relpt": np.log(pt / axis["pt"]),
@@ -358,7 +358,3 @@ def _check_features(path: Path, file: h5py.File, n_events: int) -> None:
             "relative to the jet with their distance. Give a column map (--columns) that says what they are."
         )
         raise InputError(msg)
-
-
-def _wrapped(angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (angle + np.pi) % (2 * np.pi) - np.pi

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
+from hepfm.kinematics import pt_eta_phi, relative_directions
 from hepfm.resim.particles import Candidates
 from hepfm.resim.substructure import MAX_TAU, n_subjettiness, soft_drop_mass
 from hepfm.table import ragged_rows
@@ -118,7 +119,7 @@ def find_jets(candidates: Candidates, selection: JetSelection) -> Jets:
     event, candidate, offsets = _antikt(candidates, selection)
 
     jet_momenta = np.add.reduceat(momenta[candidate], offsets[:-1], axis=0)
-    pt, eta, _ = _pt_eta_phi(jet_momenta)
+    pt, eta, _ = pt_eta_phi(*jet_momenta.T[:3])
     passed = (pt >= selection.pt_min) & (pt < selection.pt_max) & (np.abs(eta) <= selection.abs_eta_max)
     order = np.lexsort((-pt, event))
     order = order[passed[order]]
@@ -164,7 +165,7 @@ def _antikt(candidates: Candidates, selection: JetSelection) -> tuple[_Ints, _In
 
 def _jet_columns(jet_momenta: _Floats, momenta: _Floats, offsets: _Ints, selection: JetSelection) -> _Columns:
     """The `jet_*` columns from the jets' and their constituents' four-momenta."""
-    pt, eta, phi = _pt_eta_phi(jet_momenta)
+    pt, eta, phi = pt_eta_phi(*jet_momenta.T[:3])
     sdmass = soft_drop_mass(momenta, offsets, selection.radius, selection.soft_drop_zcut, selection.soft_drop_beta)
     tau = n_subjettiness(momenta, offsets, selection.radius)
     floats = {"jet_pt": pt, "jet_eta": eta, "jet_phi": phi, "jet_energy": jet_momenta[:, 3]}
@@ -181,17 +182,14 @@ def _constituent_columns(
 ) -> _Columns:
     """The `part_*` columns."""
     jet = np.repeat(np.arange(len(jet_momenta)), np.diff(offsets))
-    _, jet_eta, jet_phi = _pt_eta_phi(jet_momenta)
-    _, eta, phi = _pt_eta_phi(momenta)
-    # JetClass mirrors jets of negative eta, so that "forward" is always positive.
-    mirror = np.where(jet_eta < 0, -1.0, 1.0)
+    _, jet_eta, jet_phi = pt_eta_phi(*jet_momenta.T[:3])
+    px, py, pz, energy = momenta.T
     floats: _Columns = {
-        "part_px": momenta[:, 0],
-        "part_py": momenta[:, 1],
-        "part_pz": momenta[:, 2],
-        "part_energy": momenta[:, 3],
-        "part_deta": mirror[jet] * (eta - jet_eta[jet]),
-        "part_dphi": (phi - jet_phi[jet] + np.pi) % (2 * np.pi) - np.pi,
+        "part_px": px,
+        "part_py": py,
+        "part_pz": pz,
+        "part_energy": energy,
+        **relative_directions((px, py, pz), jet_eta[jet], jet_phi[jet]),
         "part_d0val": candidates.d0[candidate],
         "part_d0err": candidates.d0err[candidate],
         "part_dzval": candidates.dz[candidate],
@@ -209,10 +207,3 @@ def _constituent_columns(
         "part_isElectron": is_electron,
         "part_isMuon": is_muon,
     }
-
-
-def _pt_eta_phi(momenta: _Floats) -> tuple[_Floats, _Floats, _Floats]:
-    """Transverse momentum, pseudorapidity and azimuth of four-momenta of shape (n, 4), all of pt > 0."""
-    px, py, pz, _ = momenta.T
-    pt = np.hypot(px, py)
-    return pt, np.arcsinh(pz / pt), np.arctan2(py, px)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hepfm.kinematics import pt_eta_phi
 from hepfm.resim.clustering import Jets
 from hepfm.resim.hard import HardEvents
 from hepfm.resim.particles import Ragged
@@ -71,10 +72,7 @@ def find_targets(events: HardEvents, label: str | None = None) -> Targets:
     offsets, index, labels, flavours, gluons, prongs = _find_targets(
         events.offsets, events.pdg_id, events.status, events.mother1
     )
-    pt = np.hypot(events.px, events.py)
-    with np.errstate(divide="ignore"):  # incoming particles have no pt; no target is one
-        eta = np.arcsinh(events.pz / pt)
-    phi = np.arctan2(events.py, events.px)
+    pt, eta, phi = pt_eta_phi(events.px, events.py, events.pz)
     targets = Targets(
         offsets=offsets,
         pdg_id=events.pdg_id[index],

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hepfm.kinematics import pt_eta_phi
 from hepfm.resim.detector.propagation import Propagated
 from hepfm.resim.particles import Candidates, Particles
 
@@ -22,9 +23,7 @@ def visible_particles(particles: Particles, surface: Propagated, eta_max: float)
         Candidates in the order of the particles, with their generated four-momenta.
     """
     p = particles
-    pt = np.hypot(p.px, p.py)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        eta = np.arcsinh(p.pz / pt)
+    pt, eta, _ = pt_eta_phi(p.px, p.py, p.pz)
     visible = (pt > 0) & (np.abs(eta) < eta_max) & ~np.isin(np.abs(p.pdg_id), _INVISIBLE)
     charged = p.charge != 0
     index_in_event = np.arange(len(pt)) - np.repeat(p.offsets[:-1], p.counts)
