@@ -17,6 +17,7 @@ from hepfm.cards import run_figures as module
 from hepfm.cards.model_card import write_model_card
 from hepfm.cards.model_figures import (
     draw_confusion,
+    draw_map,
     draw_roc,
     draw_scores,
     draw_study,
@@ -336,6 +337,30 @@ def test_scores_of_a_study_are_those_of_most_labels_and_most_signal():
     assert len(figure.axes) == 2, "scores, and their ratio to the nominal ones"
     values = figure.axes[0].patches[0].get_data().values
     assert values[0] < values[-1]
+
+
+def test_bins_of_scores_are_as_wide_as_statistics_need():
+    few, many = [1_000, *[3] * 48, 1_000], [100] * 50
+    edges = np.linspace(0, 1, 51).tolist()
+    for counts, n_bins in ((few, 3), (many, 50), ([1] * 50, 2)):
+        by_variation = {"nominal": {"QCD": counts}, "vincia": {"QCD": counts}}
+        found = {"network": "mpm", "mode": "full", "n_labels": 9, "signal_fraction": 0, "edges": edges}
+        figure = draw_study_scores({"histograms": [found | {"counts": by_variation}]})
+        values, places, _ = figure.axes[0].patches[0].get_data()
+        assert len(values) == n_bins
+        assert (places[0], places[-1]) == (0, 1)
+
+
+def test_a_map_gives_each_of_many_groups_a_panel_and_few_share_one():
+    rng = np.random.default_rng(1)
+    points, ten, two = rng.normal(size=(400, 2)), np.arange(400) % 10, np.arange(400) % 2
+    points[:, 0] += ten
+    figure = draw_map(points, (0.3, 0.2), {"class": (list("abcdefghij"), ten), "variation": (["x", "y"], two)})
+    *apart, together = figure.axes
+    assert [axes.get_title() for axes in apart] == list("abcdefghij")
+    medians = [float(axes.collections[-1].get_offsets()[0][0]) for axes in apart]
+    np.testing.assert_allclose(medians, [np.median(points[ten == code, 0]) for code in range(10)])
+    assert [text.get_text() for text in together.get_legend().get_texts()] == ["x", "y"]
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion, draw_scores])

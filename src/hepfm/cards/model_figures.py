@@ -14,7 +14,7 @@ from hepfm.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 # Petroff's ten colours, told apart with any kind of colour vision (arXiv:2107.02270).
 _COLOURS = (
@@ -32,8 +32,10 @@ _COLOURS = (
 # Kept for what others are compared with.
 _GREYS = ("#717581", "#94a4a2")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
-_MOST_CURVES, _MOST_NUMBERS, _MOST_PANELS, _N_COLUMNS = 12, 12, 10, 5
+_MOST_CURVES, _MOST_NUMBERS, _MOST_PANELS, _MOST_OVERLAID, _N_COLUMNS = 12, 12, 10, 4, 5
+_BACKGROUND = "#e6e6e6"
 _RATIO_HALF_HEIGHT = 0.5
+_FEWEST_IN_BIN = 100
 # Fonts and ticks of mplhep, at the size of a page instead of a slide.
 _SETTINGS = {
     "font.size": 11,
@@ -223,8 +225,10 @@ def _draw_views(
 
 def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: Any) -> None:  # noqa: ANN401
     """One class: densities of each variation, and their ratios to the first."""
-    # Two bins become one: ratios of fine bins are mostly statistics.
-    edges, counts = edges[::2], {name: c.reshape(-1, 2).sum(axis=1) for name, c in counts.items()}
+    # Where few jets are, bins become one: their ratios would be of statistics.
+    starts = _merged(next(iter(counts.values())))
+    edges = np.append(edges[starts], edges[-1])
+    counts = {name: np.add.reduceat(c, starts) for name, c in counts.items()}
     width = np.diff(edges)
     first = next(iter(counts.values()))
     reference = first / max(first.sum(), 1) / width
@@ -236,7 +240,7 @@ def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: A
         if not number:
             error = np.divide(1, np.sqrt(first), out=np.zeros_like(first), where=first > 0)
             low, high = (np.append(1 + sign * error, 1 + sign * error[-1]) for sign in (-1, 1))
-            ratio.fill_between(edges, low, high, step="post", color="#dddddd")
+            ratio.fill_between(edges, low, high, step="post", color=_BACKGROUND)
             ratio.axhline(1, color=INK, linewidth=0.9)
             continue
         known = (first > 0) & (own > 0)
@@ -255,6 +259,18 @@ def _draw_class(main: "Axes", ratio: "Axes", counts: Mapping[str, Any], edges: A
         main.set_yscale("log")
     main.set_xlim(edges[0], edges[-1])
     ratio.set_ylim(1 - _RATIO_HALF_HEIGHT, 1 + _RATIO_HALF_HEIGHT)
+
+
+def _merged(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """First bins of groups of neighbours that have so many counts, or all of them, that ratios mean something."""
+    needed = min(_FEWEST_IN_BIN, counts.sum() / 2)
+    starts, held = [0], 0.0
+    for number, count in enumerate(counts[:-1], start=1):
+        held += count
+        if held >= needed and counts[number:].sum() >= needed:
+            starts.append(number)
+            held = 0.0
+    return np.array(starts)
 
 
 def draw_training(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
@@ -341,38 +357,75 @@ def draw_map(
 ) -> "Figure":
     """Draw jets where a backbone sees them, once for each way to colour them; large dots are medians.
 
+    Up to four groups share a panel. Of more, which would hide each other, each has one, before all jets in grey.
+
     Args:
         points: places of the jets, shape (N, 2).
         explained: shares of the variance along the two axes.
-        colouring: by what it shows, names and the number of each jet's name, -1 for none; shape (N,).
+        colouring: by what it shows, names and the number of each jet's name, -1 for none; shape (N,). Of many names the
+            first ten are shown.
 
     Raises:
         HepfmError: a part of the `plots` extra is not installed.
     """
-    order = np.random.default_rng(1).permutation(len(points))
     low, high = np.quantile(points, [0.002, 0.998], axis=0)
-    margin = 0.05 * (high - low)
+    limits = np.stack([low, high]) + 0.05 * (high - low) * [[-1], [1]]
+    apart = [len(names) > _MOST_OVERLAID for names, _ in colouring.values()]
+    widths = [10.0 if each else 5.0 for each in apart]
     with _style() as make_figure:
-        figure = make_figure(figsize=(0.6 + 5.0 * len(colouring), 5.4), layout="constrained")
-        for number, (what, (names, codes)) in enumerate(colouring.items()):
-            axes = figure.add_subplot(1, len(colouring), number + 1)
-            colours = np.array([*_COLOURS[: len(names)], FAINT])
-            # In random order, so that no class hides another.
-            shown = order[(codes[order] >= 0) & (codes[order] < len(_COLOURS))]
-            x, y = points[shown].T
-            axes.scatter(x, y, c=colours[codes[shown]], s=4, alpha=0.4, linewidths=0)
-            for code, (name, colour) in enumerate(zip(names, colours, strict=False)):
-                x, y = np.median(points[codes == code], axis=0) if (codes == code).any() else (np.nan, np.nan)
-                axes.scatter(x, y, c=colour, s=90, edgecolors="white", linewidths=1.5, label=name, zorder=3)
-            axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
-            axes.set(xlabel=_component(1, explained[0]), ylabel=_component(2, explained[1]))
-            axes.set_title(f"by {what}", loc="left", fontweight="bold")
-            axes.legend(frameon=False, ncols=2, loc="best", handletextpad=0.2, columnspacing=0.8)
+        figure = make_figure(figsize=(0.6 + sum(widths), 5.4), layout="constrained")
+        parts = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
+        for part, each, (what, (names, codes)) in zip(parts, apart, colouring.items(), strict=True):
+            (_draw_groups_apart if each else _draw_groups)(part, points, limits, names[: len(_COLOURS)], codes)
+            part.suptitle(f"by {what}", x=0.02, ha="left", fontsize=12, fontweight="bold")
+            for label, number in ((part.supxlabel, 0), (part.supylabel, 1)):
+                label(f"principal component {number + 1} ({explained[number]:.0%} of the variance)", fontsize=12)
         return figure
 
 
-def _component(number: int, share: float) -> str:
-    return f"principal component {number} ({share:.0%} of the variance)"
+def _draw_groups(
+    part: "SubFigure",
+    points: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    names: Sequence[str],
+    codes: NDArray[Any],
+) -> None:
+    """Groups of jets in one panel."""
+    axes = part.subplots()
+    # In random order, so that no group hides another.
+    order = np.random.default_rng(1).permutation(len(points))
+    shown = order[(codes[order] >= 0) & (codes[order] < len(names))]
+    axes.scatter(*points[shown].T, c=np.array(_COLOURS)[codes[shown]], s=4, alpha=0.4, linewidths=0)
+    for code, name in enumerate(names):
+        _mark_median(axes, points[codes == code], _COLOURS[code], name)
+    axes.set(xlim=limits[:, 0], ylim=limits[:, 1])
+    axes.legend(frameon=False, ncols=2, loc="best", handletextpad=0.2, columnspacing=0.8)
+
+
+def _draw_groups_apart(
+    part: "SubFigure",
+    points: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    names: Sequence[str],
+    codes: NDArray[Any],
+) -> None:
+    """Groups of jets, each in a panel of its own before all others."""
+    n_rows = math.ceil(len(names) / _N_COLUMNS)
+    panels = part.subplots(n_rows, _N_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    for code, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        mine = points[codes == code]
+        axes.scatter(*points.T, c=_BACKGROUND, s=2, linewidths=0)
+        axes.scatter(*mine.T, c=_COLOURS[code], s=4, alpha=0.6, linewidths=0)
+        _mark_median(axes, mine, _COLOURS[code], name)
+        axes.set(xlim=limits[:, 0], ylim=limits[:, 1])
+        axes.set_title(name, fontsize=11)
+    for axes in panels[len(names) :]:
+        axes.remove()
+
+
+def _mark_median(axes: "Axes", points: NDArray[np.float64], colour: str, name: str) -> None:
+    x, y = np.median(points, axis=0) if len(points) else (np.nan, np.nan)
+    axes.scatter(x, y, c=colour, s=90, edgecolors="white", linewidths=1.5, label=name, zorder=3)
 
 
 @contextmanager
