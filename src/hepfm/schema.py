@@ -127,6 +127,12 @@ CONSTITUENT_COLUMNS = MappingProxyType({c.name: c for c in CONSTITUENTS})
 COLUMNS = MappingProxyType({**JET_COLUMNS, **CONSTITUENT_COLUMNS})
 """Every column of the format by name."""
 
+TRACKS = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
+"""Columns of constituents that mean something only where there is a track."""
+
+TYPE_FLAGS = tuple(name for name in CONSTITUENT_COLUMNS if name.startswith("part_is"))
+"""Columns that say what a constituent is: one of them holds, or none."""
+
 _CONSTITUENT_PREFIX = "part_"
 
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from hepfm.schema import JET_CLASSES, JET_COLUMNS, JET_FLAVOURS
+from hepfm.schema import JET_CLASSES, JET_COLUMNS, JET_FLAVOURS, TYPE_FLAGS
 from hepfm.table import JetTable
 
 # The types of candidates, in the order of their frequencies below.
-TYPES = ("part_isChargedHadron", "part_isNeutralHadron", "part_isPhoton", "part_isElectron", "part_isMuon")
 MASSES = np.array([0.13957, 0.49761, 0.0, 0.000511, 0.10566])
 
 
@@ -66,7 +65,7 @@ def jet_table(
         "part_dzval": np.where(tracks, rng.standard_t(2, n) * 0.1, 0).astype(np.float32),
         "part_dzerr": np.where(tracks, rng.exponential(0.05, n), 0).astype(np.float32),
         "part_charge": charge.astype(np.int8),
-        **{name: kind == i for i, name in enumerate(TYPES)},
+        **{name: kind == i for i, name in enumerate(TYPE_FLAGS)},
     }
     typed = {name: np.asarray(columns[name]).astype(c.dtype) for name, c in JET_COLUMNS.items()}
     order = np.lexsort((-np.hypot(px, py), jet_of))

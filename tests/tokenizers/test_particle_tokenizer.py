@@ -7,7 +7,7 @@ from tokenizer_samples import KINDS_OF_TOKENIZERS, started
 from hepfm.errors import InputError
 from hepfm.inputs import constituent_inputs
 from hepfm.jets import to_awkward
-from hepfm.tokenizers.configuration import KINDS
+from hepfm.schema import TYPE_FLAGS
 
 
 @pytest.fixture(scope="module", params=KINDS_OF_TOKENIZERS)
@@ -103,7 +103,7 @@ def test_decoded_charges_kinds_and_impact_parameters_are_possible_ones(jets, nam
     tokenizer = started(name, jets)
     _, decoded = tokenizer.reconstruct(jets)
     charge = decoded[:, tokenizer.inputs.index("part_charge")]
-    kinds = decoded[:, [tokenizer.inputs.index(kind) for kind in KINDS]]
+    kinds = decoded[:, [tokenizer.inputs.index(kind) for kind in TYPE_FLAGS]]
     d0 = decoded[:, tokenizer.inputs.index("part_d0val")]
 
     assert set(np.unique(charge)) <= {-1, 0, 1}

@@ -3,7 +3,8 @@ import pytest
 import torch
 from tokenizer_samples import EVERYTHING
 
-from hepfm.tokenizers.configuration import CHARGE, KINDS, KINEMATICS, TokenizerConfig, TokenizerSettings
+from hepfm.schema import TYPE_FLAGS
+from hepfm.tokenizers.configuration import CHARGE, KINEMATICS, TokenizerConfig, TokenizerSettings
 from hepfm.tokenizers.particle_tokenizer import ParticleTokenizer
 from hepfm.tokenizers.targets import Targets
 
@@ -14,8 +15,8 @@ def constituents(n_constituents, inputs=EVERYTHING):
     values = {name: rng.normal(size=n_constituents) for name in inputs}
     values["part_pt"] = np.exp(rng.uniform(0.1, 5, n_constituents))
     values[CHARGE] = rng.integers(-1, 2, n_constituents)
-    kinds = rng.integers(0, len(KINDS), n_constituents)
-    values |= {kind: (kinds == place).astype(float) for place, kind in enumerate(KINDS)}
+    kinds = rng.integers(0, len(TYPE_FLAGS), n_constituents)
+    values |= {kind: (kinds == place).astype(float) for place, kind in enumerate(TYPE_FLAGS)}
     for name in ("part_d0val", "part_d0err", "part_dzval", "part_dzerr"):
         values[name] = np.where(values[CHARGE] != 0, np.abs(values.get(name, 0.0)), 0.0)
     return torch.tensor(np.stack([values[name] for name in inputs], 1), dtype=torch.float32)
@@ -24,7 +25,7 @@ def constituents(n_constituents, inputs=EVERYTHING):
 def as_outputs(targets, values):
     """What a network that is right predicts."""
     numbers, charge, kind = targets.split(values)
-    logits = [torch.nn.functional.one_hot(charge, 3), torch.nn.functional.one_hot(kind, len(KINDS))]
+    logits = [torch.nn.functional.one_hot(charge, 3), torch.nn.functional.one_hot(kind, len(TYPE_FLAGS))]
     return torch.cat([numbers, *logits], -1) if targets.has_charge else numbers
 
 

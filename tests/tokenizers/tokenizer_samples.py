@@ -1,7 +1,8 @@
 """Tokenizers of every kind that have started but not trained, small enough for tests."""
 
+from hepfm.schema import TYPE_FLAGS
 from hepfm.tokenizers import ParticleTokenizer, TokenizerConfig, TokenizerSettings
-from hepfm.tokenizers.configuration import KINDS, KINEMATICS
+from hepfm.tokenizers.configuration import KINEMATICS
 
 EVERYTHING = (
     *KINEMATICS,
@@ -10,7 +11,7 @@ EVERYTHING = (
     "part_dzval",
     "part_dzerr",
     "part_charge",
-    *KINDS,
+    *TYPE_FLAGS,
 )
 SMALL = {"width": 16, "encoder_depth": 1, "decoder_depth": 1, "heads": 2}
 KINDS_OF_TOKENIZERS = {

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from hepfm.errors import InputError
-from hepfm.models.configuration import KINEMATICS, TRACKS, TYPES
+from hepfm.models.configuration import KINEMATICS, TYPES
+from hepfm.schema import TRACKS
 from hepfm.training.augmentation import check_turnable, forget, turn
 
 INPUTS = (*KINEMATICS, *TRACKS, *TYPES)

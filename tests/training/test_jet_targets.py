@@ -7,8 +7,9 @@ import torch
 import hepfm
 from hepfm.errors import InputError
 from hepfm.inputs import columns_for, constituent_inputs
-from hepfm.models.configuration import KINEMATICS, TRACKS, TYPES
+from hepfm.models.configuration import KINEMATICS, TYPES
 from hepfm.models.mpm import JET_TARGETS, NOT_ASKED
+from hepfm.schema import TRACKS
 from hepfm.training.augmentation import turn
 from hepfm.training.batches import PaddedJets
 from hepfm.training.jet_targets import COLUMNS, Scale, displacements, jet_targets

@@ -7,8 +7,9 @@ from toy_jets import toys
 
 import hepfm
 from hepfm.inputs import columns_for
-from hepfm.models.configuration import KINEMATICS, TYPE_FLAGS, TYPES
+from hepfm.models.configuration import KINEMATICS, TYPES
 from hepfm.models.mpm import NOT_ASKED
+from hepfm.schema import TYPE_FLAGS
 from hepfm.training.batches import PaddedJets
 from hepfm.training.masking import CODES, MaskedBatches, Views, split
 

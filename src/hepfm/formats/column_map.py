@@ -22,7 +22,7 @@ from hepfm.formats.map_language import INGREDIENTS, MAPS, ColumnMap, Expression,
 from hepfm.formats.mapped_kinematics import MOMENTUM, MappedJets, assumptions
 from hepfm.formats.table_sources import NUMBERS, Field, Ragged, Source, Values, open_source
 from hepfm.kinematics import wrapped
-from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, Column, is_constituent
+from hepfm.schema import COLUMNS, TYPE_FLAGS, Column, is_constituent
 from hepfm.table import JetTable
 
 __all__ = ["MAPS", "MappedFile", "open_table"]
@@ -31,7 +31,6 @@ _AXES = ("jet_pt", "jet_eta", "jet_phi")
 _JET_MOMENTUM = (*_AXES, "jet_energy", "jet_mass", "jet_px", "jet_py", "jet_pz")
 _TRUTH = ("truth_pt", "truth_eta", "truth_phi")
 _TRUTH_MOMENTUM = ("truth_px", "truth_py", "truth_pz")
-_FLAGS = tuple(name for name in CONSTITUENT_COLUMNS if name.startswith("part_is"))
 _CODES = ("part_pdg_id", "part_charge")
 _PART_MOMENTUM = (*MOMENTUM, *(name for name in INGREDIENTS if is_constituent(name) and name != "part_pdg_id"))
 _SHOWN = 12
@@ -138,7 +137,7 @@ class MappedFile(JetFile):
         if summed or not names or "jet_nparticles" in names or any(map(is_constituent, names)):
             keys |= {*_PART_MOMENTUM, *_JET_MOMENTUM}
             keys |= {"part_pdg_id"} if not {"part_energy", "part_mass"} & have.keys() else set()
-        if {*_FLAGS, "part_charge"} & keys:
+        if {*TYPE_FLAGS, "part_charge"} & keys:
             keys |= set(_CODES)
         if {*_AXES, "jet_energy"} & keys:
             keys |= set(_JET_MOMENTUM)
@@ -168,10 +167,10 @@ class MappedFile(JetFile):
             values = jets.part(name)
             if name == "part_dphi":
                 return wrapped(values)
-            return np.asarray(values != 0) if name in _FLAGS else values
+            return np.asarray(values != 0) if name in TYPE_FLAGS else values
         if name == "part_charge":
             return jets.charge()
-        return jets.flags()[name] if name in _FLAGS else jets.directions[name]
+        return jets.flags()[name] if name in TYPE_FLAGS else jets.directions[name]
 
     def _jet(self, jets: MappedJets, values: Mapping[str, Values], name: str, n_jets: int) -> NDArray[Any]:
         if name in _AXES:
@@ -235,7 +234,7 @@ def _follow(columns_map: ColumnMap, *, has_label: bool) -> set[str]:
     follow: Iterable[str] = (*MOMENTUM, "part_deta", "part_dphi", *_AXES, "jet_energy", "jet_nparticles")
     names = (have & COLUMNS.keys()) | set(follow)
     if "part_pdg_id" in have:
-        names |= {*_FLAGS, "part_charge"}
+        names |= {*TYPE_FLAGS, "part_charge"}
     if set(_TRUTH_MOMENTUM) <= have:
         names |= set(_TRUTH)
     return names | ({"jet_label"} if has_label else set())

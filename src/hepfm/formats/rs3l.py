@@ -29,7 +29,7 @@ from hepfm.formats.damage import opened_hdf5
 from hepfm.formats.jet_file import JetFile
 from hepfm.kinematics import pt_eta_phi, wrapped
 from hepfm.padding import padded, ragged
-from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
+from hepfm.schema import COLUMNS, JET_CLASSES, TYPE_FLAGS, Column, is_constituent
 from hepfm.table import JetTable
 
 _COUNTS = "n_candidates"
@@ -43,10 +43,9 @@ PUBLISHED_VIEWS = ("nominal", "seed", "fsrRenHi", "fsrRenLo", "herwig")
 """The views of the published set, by its authors' names: muR of final-state radiation lower in Hi, higher in Lo."""
 
 _EXACT = ("part_px", "part_py", "part_pz", "part_energy", "part_charge")
-_FLAGS = ("part_isChargedHadron", "part_isNeutralHadron", "part_isPhoton", "part_isElectron", "part_isMuon")
 _ROUNDED = ("part_deta", "part_dphi", "part_d0val", "part_dzval")
-_CONSTITUENTS = (*_EXACT, *_FLAGS, *_ROUNDED)
-_NEEDED = (*_EXACT, *_FLAGS, "part_d0val", "part_dzval")
+_CONSTITUENTS = (*_EXACT, *TYPE_FLAGS, *_ROUNDED)
+_NEEDED = (*_EXACT, *TYPE_FLAGS, "part_d0val", "part_dzval")
 
 # Particle codes as Delphes gives them to RS3L's authors: 0 for a neutral hadron. A charged particle of no type is a
 # hadron but no pion, kaon or proton; the authors' code for charged hadrons accepts hyperons.

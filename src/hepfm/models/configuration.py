@@ -9,19 +9,10 @@ from hepfm.errors import InputError
 from hepfm.inputs import PT, check_inputs
 from hepfm.models.derived import check_derived
 from hepfm.networks.attention import Shape
-from hepfm.schema import unknown_name
+from hepfm.schema import TRACKS, TYPE_FLAGS, unknown_name
 
 KINEMATICS = (PT, "part_energy", "part_deta", "part_dphi")
-TRACKS = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
-TYPES = (
-    "part_charge",
-    "part_isChargedHadron",
-    "part_isNeutralHadron",
-    "part_isPhoton",
-    "part_isElectron",
-    "part_isMuon",
-)
-TYPE_FLAGS = tuple(name for name in TYPES if name.startswith("part_is"))
+TYPES = ("part_charge", *TYPE_FLAGS)
 
 # RS3L's fifteen inputs are these and three derived ones; it takes no uncertainties of impact parameters.
 _RS3L_INPUTS = (*KINEMATICS, "part_d0val", "part_dzval", *TYPES)

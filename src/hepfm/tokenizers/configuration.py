@@ -10,19 +10,10 @@ from transformers import PreTrainedConfig
 
 from hepfm.errors import InputError
 from hepfm.inputs import PT, check_inputs
-from hepfm.schema import unknown_name
+from hepfm.schema import TRACKS, TYPE_FLAGS, unknown_name
 
 KINEMATICS = (PT, "part_deta", "part_dphi")
 CHARGE = "part_charge"
-KINDS = (
-    "part_isChargedHadron",
-    "part_isNeutralHadron",
-    "part_isPhoton",
-    "part_isElectron",
-    "part_isMuon",
-)
-TRACK_ONLY = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
-"""Inputs that mean something only where there is a track."""
 
 _MAX_CODES = 1 << 20
 
@@ -107,12 +98,12 @@ class TokenizerSettings:
         return math.log2(self.n_codes)
 
     def _problems(self) -> list[tuple[bool, str, object]]:
-        kinds = [name for name in KINDS if name in self.inputs]
-        tracks = [name for name in TRACK_ONLY if name in self.inputs]
+        kinds = [name for name in TYPE_FLAGS if name in self.inputs]
+        tracks = [name for name in TRACKS if name in self.inputs]
         grid = self.quantiser == "fsq"
         return [
             (self.inputs[:3] != KINEMATICS, f"inputs that begin with {', '.join(KINEMATICS)}", self.inputs),
-            (len(kinds) not in (0, len(KINDS)), f"all of {', '.join(KINDS)}, or none", kinds),
+            (len(kinds) not in (0, len(TYPE_FLAGS)), f"all of {', '.join(TYPE_FLAGS)}, or none", kinds),
             (bool(tracks) and CHARGE not in self.inputs, f"{CHARGE} among inputs with {', '.join(tracks)}", "none"),
             (not 2 <= self.n_codes <= _MAX_CODES, f"n_codes from 2 to {_MAX_CODES:,}", self.n_codes),
             (grid and math.prod(self.levels) != self.n_codes, f"levels with product {self.n_codes}", self.levels),

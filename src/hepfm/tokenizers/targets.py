@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepfm.networks.features import InputFeatures
-from hepfm.tokenizers.configuration import CHARGE, KINDS, TRACK_ONLY
+from hepfm.schema import TRACKS, TYPE_FLAGS
+from hepfm.tokenizers.configuration import CHARGE
 
 _CHARGES = 3
 # Transverse momentum in GeV at which angles are as they are, and within which multiples of it they change.
@@ -27,17 +28,17 @@ class Targets(nn.Module):
         super().__init__()
         self.angle_power = angle_power
         self.inputs = tuple(inputs)
-        self.numbers = tuple(name for name in inputs if name != CHARGE and name not in KINDS)
-        self.has_charge, self.has_kinds = CHARGE in inputs, KINDS[0] in inputs
+        self.numbers = tuple(name for name in inputs if name != CHARGE and name not in TYPE_FLAGS)
+        self.has_charge, self.has_kinds = CHARGE in inputs, TYPE_FLAGS[0] in inputs
         self.features = InputFeatures(self.numbers)
         self._columns = [self.inputs.index(name) for name in self.numbers]
-        self._kinds = [self.inputs.index(name) for name in KINDS] if self.has_kinds else []
-        self._track_only = [name in TRACK_ONLY for name in self.numbers]
+        self._kinds = [self.inputs.index(name) for name in TYPE_FLAGS] if self.has_kinds else []
+        self._track_only = [name in TRACKS for name in self.numbers]
 
     @property
     def n_outputs(self) -> int:
         """How many numbers a network predicts for a constituent."""
-        return len(self.numbers) + _CHARGES * self.has_charge + len(KINDS) * self.has_kinds
+        return len(self.numbers) + _CHARGES * self.has_charge + len(TYPE_FLAGS) * self.has_kinds
 
     @torch.no_grad()
     def fit(self, values: Tensor) -> None:
@@ -72,7 +73,7 @@ class Targets(nn.Module):
         if self.has_charge:
             parts.append(functional.one_hot(charge, _CHARGES).to(numbers.dtype))
         if self.has_kinds:
-            parts.append(functional.one_hot(kind, len(KINDS)).to(numbers.dtype))
+            parts.append(functional.one_hot(kind, len(TYPE_FLAGS)).to(numbers.dtype))
         return torch.cat(parts, -1)
 
     def take_apart(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,7 +100,7 @@ class Targets(nn.Module):
         if self.has_charge:
             values[..., self.inputs.index(CHARGE)] = (charges.argmax(-1) - 1).to(values.dtype)
         if self.has_kinds:
-            values[..., self._kinds] = functional.one_hot(kinds.argmax(-1), len(KINDS)).to(values.dtype)
+            values[..., self._kinds] = functional.one_hot(kinds.argmax(-1), len(TYPE_FLAGS)).to(values.dtype)
         values[..., self._columns] = torch.where(self.counts(values), values[..., self._columns], 0.0)
         return values
 

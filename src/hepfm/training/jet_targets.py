@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.inputs import PT, constituent_inputs
-from hepfm.models.configuration import TRACKS
 from hepfm.models.mpm import JET_TARGETS, NOT_ASKED, SIGNIFICANCES
-from hepfm.schema import unknown_name
+from hepfm.schema import TRACKS, unknown_name
 from hepfm.table import JetTable
 
 _TAUS = ("jet_tau1", "jet_tau2", "jet_tau3", "jet_tau4")

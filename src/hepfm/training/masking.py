@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hepfm.models.configuration import TRACKS, TYPE_FLAGS, TYPES
+from hepfm.models.configuration import TYPES
 from hepfm.models.mpm import NOT_ASKED
+from hepfm.schema import TRACKS, TYPE_FLAGS
 from hepfm.training.augmentation import check_turnable, forget, turn
 from hepfm.training.batches import Batch, PaddedJets
 from hepfm.training.jet_targets import check_tracks, displacements

@@ -17,10 +17,11 @@ from hepfm.inputs import columns_for
 from hepfm.models import AutoModel
 from hepfm.models.backbone import JetBackbone
 from hepfm.models.classifier import Backbone
-from hepfm.models.configuration import TRACKS, TYPE_FLAGS, EdgeConvConfig, sized
+from hepfm.models.configuration import EdgeConvConfig, sized
 from hepfm.models.edgeconv import EdgeConvBackbone
 from hepfm.models.mpm import MaskedJetModel, MaskedModelling, Target
 from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel
+from hepfm.schema import TRACKS, TYPE_FLAGS
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
 from hepfm.training.jet_targets import COLUMNS, Scale, jet_targets

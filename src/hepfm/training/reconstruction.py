@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from hepfm.inputs import PT
 from hepfm.resim.substructure import n_subjettiness, soft_drop_mass
+from hepfm.schema import TRACKS
 from hepfm.table import JetTable
 
 _Floats = NDArray[np.float64]
 # JetClass's jets and grooming, as in the schema.
 _RADIUS, _ZCUT, _BETA = 0.8, 0.1, 0.0
 _CHARGE, _KIND = "part_charge", "part_is"
-_TRACK_ONLY = ("part_d0val", "part_d0err", "part_dzval", "part_dzerr")
 _OF_ERRORS = ("median", "sigma", "within95")
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -30,7 +30,7 @@ UNITS = MappingProxyType(
         "jet_sdmass": "GeV",
         "jet_tau21": "",
         "jet_tau32": "",
-        **dict.fromkeys(_TRACK_ONLY, "mm"),
+        **dict.fromkeys(TRACKS, "mm"),
     }
 )
 """Quantities whose errors are measured, with the unit of the errors; "relative" is (decoded - true) / true."""
@@ -96,7 +96,7 @@ def constituent_errors(made: Reconstruction) -> dict[str, NDArray[np.float32]]:
         difference = decoded - true
         if UNITS[name] == "relative":
             difference = difference / true
-        if name in _TRACK_ONLY:
+        if name in TRACKS:
             charged = made.true[:, made.inputs.index(_CHARGE)] != 0
             difference = np.where(charged, difference, np.nan)
         errors[name] = difference.astype(np.float32)
