@@ -376,51 +376,44 @@ def draw_map(
         figure = make_figure(figsize=(0.6 + sum(widths), 5.4), layout="constrained")
         parts = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0]
         for part, each, (what, (names, codes)) in zip(parts, apart, colouring.items(), strict=True):
-            (_draw_groups_apart if each else _draw_groups)(part, points, limits, names[: len(_COLOURS)], codes)
+            (_draw_groups_apart if each else _draw_groups)(part, points, names[: len(_COLOURS)], codes)
+            for axes in part.axes:
+                axes.set(xlim=limits[:, 0], ylim=limits[:, 1])
             part.suptitle(f"by {what}", x=0.02, ha="left", fontsize=12, fontweight="bold")
             for label, number in ((part.supxlabel, 0), (part.supylabel, 1)):
                 label(f"principal component {number + 1} ({explained[number]:.0%} of the variance)", fontsize=12)
         return figure
 
 
-def _draw_groups(
-    part: "SubFigure",
-    points: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    names: Sequence[str],
-    codes: NDArray[Any],
-) -> None:
+def _draw_groups(part: "SubFigure", points: NDArray[np.float64], names: Sequence[str], codes: NDArray[Any]) -> None:
     """Groups of jets in one panel."""
     axes = part.subplots()
     # In random order, so that no group hides another.
     order = np.random.default_rng(1).permutation(len(points))
     shown = order[(codes[order] >= 0) & (codes[order] < len(names))]
-    axes.scatter(*points[shown].T, c=np.array(_COLOURS)[codes[shown]], s=4, alpha=0.4, linewidths=0)
+    axes.scatter(points[shown, 0], points[shown, 1], c=np.array(_COLOURS)[codes[shown]], s=4, alpha=0.4, linewidths=0)
     for code, name in enumerate(names):
         _mark_median(axes, points[codes == code], _COLOURS[code], name)
-    axes.set(xlim=limits[:, 0], ylim=limits[:, 1])
     axes.legend(frameon=False, ncols=2, loc="best", handletextpad=0.2, columnspacing=0.8)
 
 
 def _draw_groups_apart(
-    part: "SubFigure",
-    points: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    names: Sequence[str],
-    codes: NDArray[Any],
+    part: "SubFigure", points: NDArray[np.float64], names: Sequence[str], codes: NDArray[Any]
 ) -> None:
     """Groups of jets, each in a panel of its own before all others."""
     n_rows = math.ceil(len(names) / _N_COLUMNS)
     panels = part.subplots(n_rows, _N_COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
     for code, (axes, name) in enumerate(zip(panels, names, strict=False)):
         mine = points[codes == code]
-        axes.scatter(*points.T, c=_BACKGROUND, s=2, linewidths=0)
-        axes.scatter(*mine.T, c=_COLOURS[code], s=4, alpha=0.6, linewidths=0)
+        axes.scatter(points[:, 0], points[:, 1], c=_BACKGROUND, s=2, linewidths=0)
+        axes.scatter(mine[:, 0], mine[:, 1], c=_COLOURS[code], s=4, alpha=0.6, linewidths=0)
         _mark_median(axes, mine, _COLOURS[code], name)
-        axes.set(xlim=limits[:, 0], ylim=limits[:, 1])
         axes.set_title(name, fontsize=11)
     for axes in panels[len(names) :]:
         axes.remove()
+    # The lowest of a column is not always in the last row.
+    for axes in panels[max(0, len(names) - _N_COLUMNS) : len(names)]:
+        axes.tick_params(labelbottom=True)
 
 
 def _mark_median(axes: "Axes", points: NDArray[np.float64], colour: str, name: str) -> None:
