@@ -9,7 +9,8 @@ from network_samples import make, random_jets
 
 from hepfm.errors import InputError
 from hepfm.models.mpm import MaskedJetModel, MaskedModelling
-from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel, make_projection, nt_xent
+from hepfm.models.rs3l import Contrast, ContrastiveJetModel, JointJetModel, make_projection
+from hepfm.networks.contrast import nt_xent
 
 
 def embeddings(n_pairs=6, width=5, seed=0):
@@ -57,7 +58,7 @@ PROCESS = """
 import sys
 import torch
 from torch import distributed
-from hepfm.models.rs3l import nt_xent_over_processes
+from hepfm.networks.contrast import nt_xent_over_processes
 
 torch.set_num_threads(1)
 rank, n_processes = int(sys.argv[1]), 2

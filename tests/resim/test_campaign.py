@@ -96,10 +96,10 @@ def test_event_ids_of_files_are_disjoint_and_follow_one_another(
 
 
 @given(
-    n_events=st.integers(1, 2000),
+    n_events=st.integers(1, 200),
     n_processes=st.integers(1, 10),
-    n_variations=st.integers(1, 8),
-    chunk_events=st.integers(1, 700),
+    n_variations=st.integers(1, 4),
+    chunk_events=st.integers(1, 70),
 )
 def test_tasks_cover_each_event_once_a_variation(
     n_events: int, n_processes: int, n_variations: int, chunk_events: int
