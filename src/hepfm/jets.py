@@ -10,14 +10,11 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import vector
 from numpy.typing import NDArray
 
 from hepfm.errors import InputError
 from hepfm.schema import Column, is_constituent
 from hepfm.table import JetTable
-
-vector.register_awkward()
 
 _RECORD = "HepfmJet"
 _PREFIX = "part_"
@@ -39,6 +36,10 @@ class _Kinematics:
         return self._momentum(columns | {name.removeprefix(_PREFIX): name for name in others})
 
     def _momentum(self, columns: Mapping[str, str]) -> ak.Array:
+        # With sympy, which it loads, half of the time that `import hepfm` would take.
+        import vector
+
+        vector.register_awkward()
         fields = self.fields  # type: ignore[attr-defined]
         if missing := [name for name in columns.values() if name not in fields]:
             msg = f"the four-momentum needs the columns {', '.join(missing)}, which were not read"
