@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,16 @@ def test_workers_see_the_environment_as_it_is_when_they_start(monkeypatch: pytes
         monkeypatch.setenv("HEPFM_TEST_KEY", value)
         with local_executor(1) as pool:
             assert pool.submit(os.getenv, "HEPFM_TEST_KEY").result() == value
+
+
+def test_what_a_library_prints_in_a_worker_is_no_answer_of_the_command() -> None:
+    code = """
+import os
+from hepfm.resim.executors import local_executor
+with local_executor(1) as pool:
+    pool.submit(os.write, 1, b"noise").result()
+print("answer")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout == "answer\n"
+    assert done.stderr == "noise"

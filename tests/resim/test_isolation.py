@@ -89,6 +89,17 @@ def test_isolated_task_gives_the_bytes_of_any_other(small_campaign: tuple[Campai
     assert record.sha256 == expected[record.path]
 
 
+def test_what_a_library_prints_is_no_part_of_the_answer(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, _ = small_campaign
+    prepare(campaign, tmp_path / "c")
+    noise = 'import atexit, os\nos.write(1, b"early")\natexit.register(os.write, 1, b"late")\n'
+    (tmp_path / "sitecustomize.py").write_text(noise)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert len(run_isolated(campaign, str(tmp_path / "c"), next(iter(campaign.tasks())))) == 1
+
+
 def test_fault_of_the_program_is_blamed_on_no_event(campaign: Campaign, tmp_path: Path) -> None:
     prepare(campaign, tmp_path)
     task = next(iter(campaign.tasks()))

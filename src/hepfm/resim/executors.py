@@ -169,8 +169,10 @@ def _dask_client(scheduler: str | None, workers: int) -> "Iterator[Client]":
 def _start_worker(environment: dict[str, str]) -> None:
     """Leave Ctrl-C to the parent, which then ends the workers, and end with the parent if it is killed.
 
-    The environment is that of the parent now: keys of a store may be newer than the process whose fork this is.
+    The environment is that of the parent now: keys of a store may be newer than the process whose fork this is. What a
+    library prints, as Vincia does, goes where messages go: standard output is the command's answer.
     """
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

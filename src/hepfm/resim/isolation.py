@@ -97,7 +97,7 @@ def _in_child(
         RuntimeError: it failed by a fault of the program, whose traceback this has.
     """
     request = {"folder": folder, "task": asdict(task), "skip": list(skip), "only": only}
-    command = [sys.executable, "-m", "hepfm.resim.isolation"]
+    command = [sys.executable, "-c", "from hepfm.resim.isolation import _child; _child()"]
     # In a session of its own: Ctrl-C is for the parent. The open standard input tells the child that we live.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
         if child.stdin is None or child.stdout is None:
@@ -111,7 +111,7 @@ def _in_child(
         answer = child.stdout.read()
     if child.returncode != 0:
         return None
-    result = json.loads(answer.splitlines()[-1])  # a library may have printed something before
+    result = json.loads(answer.splitlines()[-1])  # a library may have printed something as it was loaded
     if "error" in result:
         raise getattr(errors, result["error"], RuntimeError)(result["message"])
     records: list[dict[str, Any]] = result["records"]
@@ -120,6 +120,10 @@ def _in_child(
 
 def _child() -> None:
     """Do what the parent asks for on standard input, and answer on standard output."""
+    # From here on what libraries print goes where messages go: nothing may follow the answer. Its pipe stays open to
+    # the end: the parent reads until it is closed, then closes our input, and without a parent we do not end well.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", closefd=False)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     folder = request["folder"]
@@ -138,7 +142,7 @@ def _child() -> None:
         answer = {"error": type(error).__name__, "message": str(error)}
     except Exception:  # a fault of the program, or of the machine: no event is to blame for it
         answer = {"error": "", "message": traceback.format_exc()}
-    print(json.dumps(answer))
+    print(f"\n{json.dumps(answer)}", file=answers, flush=True)
 
 
 def _end_with_parent() -> None:
@@ -146,7 +150,3 @@ def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)  # the other end is closed: the parent is gone
-
-
-if __name__ == "__main__":
-    _child()
