@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,17 @@ def test_without_the_plots_extra_the_card_is_written_and_says_what_is_missing(ru
     done = write_model_card(tmp_path)
     assert done.notes == ('figures need matplotlib: pip install "hepfm[plots]"',)
     assert "![" not in done.path.read_text()
+
+
+def test_a_card_keeps_the_spread_of_scores_where_distances_are_unknown(run, evaluation, tmp_path):
+    # Fewer jets of a class under a variation than make a distribution.
+    folder = shutil.copytree(run, tmp_path / "tagger")
+    found = evaluation["robustness"]
+    unknown = {"stretched": dict.fromkeys(found["variations"]["stretched"])}
+    write_evaluation(evaluation | {"robustness": found | {"variations": unknown}}, folder)
+    text = write_model_card(folder).path.read_text(encoding="utf-8")
+    assert "Wasserstein" not in text
+    assert f"| {evaluation['robustness']['spread']['QCD']['n_jets']:,} |" in text
 
 
 # --- figures ---
