@@ -5,7 +5,8 @@ set -eu
 bf16="--precision bf16"
 
 # Ten classes, 500 to 1000 GeV, and the same in the detector of CMS; two classes above 400 GeV in several views, and the
-# jets that test those. (Vincia: 47,000 of the 60,000 events were done when the networks were trained, without its tune.)
+# jets that test those. (When mpm-rs3l-tiny and rs3l-edgeconv were trained, 47,000 of the 60,000 events had a view of
+# Vincia, which was without its tune.)
 hepfm-data resim jetclass-jets --processes jetclass --detector jetclass --n-events 300000 --variations nominal,reseed \
   --seed 11 --chunk-events 1000
 hepfm-data resim cms-jets --processes jetclass --detector cms --n-events 30000 --variations nominal --seed 14 \
@@ -53,9 +54,11 @@ two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
 hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
   --out runs/rs3l-tiny/studies/two-classes
-for name in hepfm/mpm-tiny runs/mpm-rs3l-tiny runs/rs3l-edgeconv; do
+for name in hepfm/mpm-tiny runs/mpm-rs3l-tiny; do
   hepfm-data $two $name --labels 1000 --modes linear,full $views --out runs/${name#*/}/studies/two-classes
 done
+hepfm-data $two runs/rs3l-edgeconv --labels 1000 --modes linear,scratch,full $views \
+  --out runs/rs3l-edgeconv/studies/two-classes
 hepfm-data study labels hepfm/rs3l-tiny --data jetclass-jets --classes QCD,Wqq --labels 100,1000 \
   --modes linear,scratch,full $bf16 --n-test 50000 --out runs/rs3l-tiny/studies/w-against-qcd
 hepfm-data study labels hepfm/mpm-tiny --data cms-jets --labels 1000 $bf16 --n-test 5000 \
