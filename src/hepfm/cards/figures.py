@@ -160,7 +160,7 @@ def _draw_jet(panel: "Axes", jet: ak.Record | None, variation: str, centre: tupl
         linewidths=0.5,
         zorder=3,
     )
-    axis = float(jet.jet_eta) - centre[0], float(wrapped(jet.jet_phi - centre[1]))
+    axis = float(jet.jet_eta) - centre[0], float(wrapped(float(jet.jet_phi) - centre[1]))
     panel.add_patch(Circle(axis, radius, fill=False, edgecolor=FAINT, linestyle=(0, (4, 3)), linewidth=1.1, zorder=2))
 
 
