@@ -22,6 +22,10 @@ def test_what_lies_along_the_beam_has_no_pseudorapidity_and_no_warning():
     assert pt.tolist() == eta.tolist() == [0, 0]
 
 
+def test_what_is_no_number_stays_none():
+    assert np.isnan(pt_eta_phi(np.array([np.nan]), np.ones(1), np.ones(1))).all()
+
+
 def test_constituents_are_seen_from_their_jet_and_forward_is_positive(momenta):
     axis = vector.array({name: momenta[i, ::-1].copy() for i, name in enumerate(("px", "py", "pz"))})
     p = vector.array(dict(zip(("px", "py", "pz"), momenta, strict=True)))

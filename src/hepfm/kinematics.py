@@ -9,9 +9,12 @@ _Floats = NDArray[np.float64]
 
 
 def pt_eta_phi(px: _Floats, py: _Floats, pz: _Floats) -> tuple[_Floats, _Floats, _Floats]:
-    """Transverse momentum, pseudorapidity and azimuth, -pi to pi; what has no transverse momentum has eta 0."""
+    """Transverse momentum, pseudorapidity and azimuth, -pi to pi; what has no transverse momentum has eta 0.
+
+    What is no number stays none.
+    """
     pt = np.hypot(px, py)
-    slope = np.divide(pz, pt, out=np.zeros_like(pt), where=pt > 0)
+    slope = np.divide(pz, pt, out=np.zeros_like(pt), where=pt != 0)
     return pt, np.arcsinh(slope), np.arctan2(py, px)
 
 
