@@ -52,12 +52,12 @@ hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen,full --out stud
 hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --out studies/ten-classes-edgeconv
 two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
-hepfm-data $two hepfm/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
+hepfm-data $two runs/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
   --out runs/rs3l-tiny/studies/two-classes
-for name in hepfm/mpm-tiny runs/mpm-rs3l-tiny; do
-  hepfm-data $two $name --labels 1000 --modes linear,full $views --out runs/${name#*/}/studies/two-classes
+for name in mpm-tiny mpm-rs3l-tiny; do
+  hepfm-data $two hepfm/$name --labels 1000 --modes linear,full $views --out runs/$name/studies/two-classes
 done
-hepfm-data $two runs/rs3l-edgeconv --labels 1000 --modes linear,scratch,full $views \
+hepfm-data $two hepfm/rs3l-edgeconv --labels 1000 --modes linear,scratch,full $views \
   --out runs/rs3l-edgeconv/studies/two-classes
 hepfm-data study labels hepfm/rs3l-tiny --data jetclass-jets --classes QCD,Wqq --labels 100,1000 \
   --modes linear,scratch,full $bf16 --n-test 50000 --out runs/rs3l-tiny/studies/w-against-qcd
