@@ -11,6 +11,7 @@ from hepfm.errors import InputError
 from hepfm.models.backbone import JetBackbone
 from hepfm.models.configuration import EdgeConvConfig, JetBackboneConfig, JetConfig
 from hepfm.models.edgeconv import EdgeConvBackbone
+from hepfm.networks.dropout import Dropout
 from hepfm.networks.strict import StrictModel
 from hepfm.schema import unknown_name
 
@@ -150,7 +151,7 @@ class JetHead(nn.Module):
         self.query = nn.Linear(width, 1) if config.head == "attention" else None
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, config.head_width) if config.head_width else None
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.output = nn.Linear(config.head_width or width, config.num_labels or 1)
 
     def forward(self, encoded: Tensor, pooled: Tensor, mask: Tensor) -> Tensor:

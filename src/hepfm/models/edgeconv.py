@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from hepfm.models.configuration import EdgeConvConfig
 from hepfm.models.features import JetFeatures
 from hepfm.models.neighbours import largest_among, nearest
+from hepfm.networks.dropout import Dropout
 from hepfm.networks.strict import StrictModel
 
 
@@ -31,7 +32,7 @@ class EdgeConvBackbone(StrictModel):
             nn.Linear(n_features, config.width), nn.ELU(), nn.Linear(config.width, config.width), nn.ELU()
         )
         self.blocks = nn.ModuleList(DynamicEdgeConv(config.width, config.k) for _ in range(config.depth))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.post_init()
 
     def fit_normalisation(self, constituents: Tensor, mask: Tensor) -> None:

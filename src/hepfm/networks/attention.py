@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepfm.errors import InputError
+from hepfm.networks.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Block(nn.Module):
         self.before_layers = nn.LayerNorm(shape.width)
         self.grow = nn.Linear(shape.width, shape.growth * shape.width)
         self.shrink = nn.Linear(shape.growth * shape.width, shape.width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, features: Tensor, attended: Tensor) -> Tensor:
         """Shapes as for `SetTransformer`; every jet has something to attend to."""
