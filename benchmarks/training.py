@@ -1,4 +1,4 @@
-"""How fast networks train: masked modelling against torch.nn.TransformerEncoder, edge convolutions against PyG's.
+"""How fast networks train: masked modelling against torch.nn.TransformerEncoder, layers against PyTorch's and PyG's.
 
     hepfm-data resim --processes jetclass --detector jetclass --n-events 5000 --variations 1
     python benchmarks/training.py resim-jets --threads 1
@@ -8,6 +8,7 @@ medians. Codes are random: what a step costs does not depend on them. PyG is com
 """
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 
 import hepfm
 from hepfm.inputs import columns_for
-from hepfm.models import EdgeConvConfig, JetBackbone
+from hepfm.models import EdgeConvConfig, JetBackbone, JetForSequenceClassification
 from hepfm.models.configuration import sized
 from hepfm.models.edgeconv import DynamicEdgeConv
 from hepfm.models.mpm import MaskedJetModel, MaskedModelling
 from hepfm.models.neighbours import nearest
+from hepfm.networks.dropout import Dropout
 from hepfm.training.batches import PaddedJets
 from hepfm.training.masking import CODES, MaskedBatches, Views
 from hepfm.training.stream import Stream
@@ -49,6 +51,7 @@ def main() -> None:
     unit = "CPU time" if options.cpu_time else "wall time"
     print(f"{options.threads} threads, torch {torch.__version__}, {unit}")
     masked_modelling(options.campaign, options.size, options.batch_size, options.steps)
+    fine_tuning(options.campaign, options.size, options.batch_size, options.steps)
     edge_convolution(options.edge_jets, options.steps)
 
 
@@ -168,6 +171,43 @@ class PlainMasked(nn.Module):
         losses = nn.functional.cross_entropy(self.to_codes(found), batch["hidden_codes"][hidden], reduction="none")
         weights = (hidden / hidden.sum(1, keepdim=True))[hidden] / len(hidden)
         return (losses * weights).sum()
+
+
+def fine_tuning(campaign: str, size: str, batch_size: int, n_steps: int) -> None:
+    backbone = JetBackbone(sized(size))
+    inputs = backbone.config.inputs
+    table = hepfm.open(campaign).read_table((*columns_for(inputs), "jet_label"), split="train")
+    jets = PaddedJets(table, inputs, ["jet_label"], LENGTH, trim=True)
+    order = np.argsort(jets.lengths, kind="stable")
+    middle = order[(len(order) - batch_size) // 2 :][:batch_size]
+    batch = jets.__getitems__(middle)
+    names = [str(label) for label in range(int(table.columns["jet_label"].max()) + 1)]
+    ours = JetForSequenceClassification.from_backbone(backbone, names, head="attention", dropout=0.1)
+    plain = copy.deepcopy(ours)
+    for module in plain.modules():
+        if isinstance(module, Dropout):
+            module.forward = super(Dropout, module).forward
+    models = {"PyTorch's dropout": plain, "ours": ours}
+    optimisers = {name: torch.optim.AdamW(model.parameters(), lr=1e-4) for name, model in models.items()}
+    print(f"fine-tuning, {batch_size} jets of {int(jets.lengths[middle].max())} constituents, MPM-{size}")
+    for precision in ("fp32", "bf16"):
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for step in range(n_steps + 1):
+            for name, model in models.items():
+                model.train()
+                start = clock()
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    loss = model(batch["constituents"], batch["mask"], batch["jet_label"]).loss
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimisers[name].step()
+                optimisers[name].zero_grad()
+                if step:
+                    times[name].append(clock() - start)
+        base = statistics.median(times["PyTorch's dropout"])
+        for name, found in times.items():
+            seconds = statistics.median(found)
+            print(f"  {precision}, {name:46} {1000 * seconds:7.0f} ms a step, {base / seconds:5.2f} x")
 
 
 def edge_convolution(n_jets: int, n_steps: int) -> None:
