@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mapped_tables import FLAT, assert_momenta, padded, particles, ragged_columns, read_all, sums, write_flat, write_map
 
+import hepfm
+from hepfm.errors import InputError
 from hepfm.formats.column_map import open_table
 from hepfm.schema import is_constituent
+from hepfm.training.source import Source
 
 
 @pytest.mark.parametrize("kind", ["root", "parquet"])
@@ -220,3 +223,25 @@ def test_however_momenta_are_given_they_are_those_of_vector(tmp_path, seed, coun
     dphi = np.asarray(p4.deltaphi(vector.array({"pt": 0 * phi + 1, "phi": phi})))
     np.testing.assert_allclose(np.exp(1j * table.constituents["part_dphi"]), np.exp(1j * dphi), atol=1e-5)
     np.testing.assert_allclose(table.columns["jet_energy"], whole.E, rtol=1e-4, atol=1e-3)
+
+
+def test_a_map_with_a_label_serves_for_jets_without(tmp_path):
+    lists, p4, _ = ragged_columns()
+    path = write_map(tmp_path, FLAT + "[jets]\njet_label = { column = 'truth', classes = ['QCD', 'Tbqq'] }\n")
+    write_flat("parquet", tmp_path / "simulated.parquet", lists, {"truth": np.array([1, 0, 0, 1])})
+    write_flat("parquet", tmp_path / "collisions.parquet", lists, {"truht": np.array([1, 0, 0, 1])})
+
+    simulated, collisions = (open_table(tmp_path / f"{n}.parquet", path) for n in ("simulated", "collisions"))
+
+    assert "Tbqq" in simulated.classes
+    assert collisions.classes == ()
+    assert "jet_label" not in {column.name for column in collisions.columns}
+    assert_momenta(read_all(collisions), p4, rtol=1e-6)
+    assert not [note for note in simulated.notes if note.startswith("no jet_label")]
+    (note,) = [note for note in collisions.notes if note.startswith("no jet_label")]
+    assert "Did you mean 'truht'?" in note
+    source = Source(hepfm.open(tmp_path / "collisions.parquet", columns=path), None, None)
+    with pytest.raises(InputError, match=r"no column 'jet_label'.*Did you mean 'truht'\?\)$"):
+        source.check_column("jet_label")
+    with pytest.raises(InputError, match="have different classes"):
+        hepfm.open([tmp_path / "simulated.parquet", tmp_path / "collisions.parquet"], columns=path)

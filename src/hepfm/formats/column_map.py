@@ -7,7 +7,7 @@ docs/formats.md explains how to write a map.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hepfm.errors import InputError
 from hepfm.formats.conversion import as_column, falling_pt
 from hepfm.formats.jet_file import JetFile
-from hepfm.formats.map_fitting import fit
+from hepfm.formats.map_fitting import fit, unknown_column
 from hepfm.formats.map_language import INGREDIENTS, MAPS, ColumnMap, Expression, read_map
 from hepfm.formats.mapped_kinematics import MOMENTUM, MappedJets, assumptions
 from hepfm.formats.table_sources import NUMBERS, Field, Ragged, Source, Values, open_source
@@ -51,6 +51,11 @@ def open_table(path: Path, columns: str | Path) -> JetFile:
     source = open_source(Path(path), columns_map.table)
     where = f"{path}: {columns_map.where}"
     notes = list(columns_map.notes) + list(assumptions(where, columns_map.columns))
+    truth = columns_map.columns.get("jet_label")
+    if truth is not None and truth.constant is None and truth.column not in source.fields:
+        # Collisions have no labels: the map that a tagger was trained with serves for them, too.
+        columns_map = replace(columns_map, columns={k: e for k, e in columns_map.columns.items() if e is not truth})
+        notes.append(f"no jet_label: {unknown_column(truth.column, source)}")
     resolved, n_jets = fit(columns_map, source, where)
     used = {name for key, names in resolved.items() if key != "jet_label" for name in names}
     kept = [name for name, f in source.fields.items() if name not in used and _is_further(name, f, n_jets)]

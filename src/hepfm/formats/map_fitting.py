@@ -36,6 +36,13 @@ def fit(columns_map: ColumnMap, source: Source, where: str) -> tuple[dict[str, t
     return resolved, _common_length(source, where, resolved)
 
 
+def unknown_column(name: str, source: Source) -> str:
+    """Say that a table has no such column, and which it has, those of similar names first."""
+    close = difflib.get_close_matches(name, source.fields)
+    known = list(dict.fromkeys((*close, *source.fields)))[:_SHOWN]
+    return unknown_name("column", name, known)
+
+
 def _resolve(source: Source, where: str, key: str, expression: Expression) -> tuple[str, ...]:
     """The columns of the table that an expression names."""
     name = expression.column
@@ -50,9 +57,7 @@ def _resolve(source: Source, where: str, key: str, expression: Expression) -> tu
             raise InputError(msg)
         return tuple(column for _, column in found)
     if name not in source.fields:
-        close = difflib.get_close_matches(name, source.fields)
-        known = list(dict.fromkeys((*close, *source.fields)))[:_SHOWN]
-        msg = f"{where}: {key!r}: {unknown_name('column', name, known)}"
+        msg = f"{where}: {key!r}: {unknown_column(name, source)}"
         raise InputError(msg)
     return (name,)
 

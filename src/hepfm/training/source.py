@@ -132,7 +132,8 @@ class Source:
             what = f"the jets have no column {name!r}. Name that of the classes with --label: {', '.join(shown)}."
         else:
             what = unknown_name("column of jets", name, shown)
-        msg = f"{self.dataset.name}: {what}"
+        why = "".join(f" ({note})" for note in self.dataset.notes if name in note)
+        msg = f"{self.dataset.name}: {what}{why}"
         raise InputError(msg)
 
     def column(self, name: str) -> NDArray[Any]:
