@@ -541,13 +541,22 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variatio
     assert result.stdout.startswith("0 problems in 120 shards")
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_a_command_that_is_killed(quick_variations, tmp_path, blow):
+def test_workers_end_with_a_command_that_is_killed(quick_variations, tmp_path):
     with running(in_small_tasks(quick_variations), tmp_path) as (process, workers):
-        process.send_signal(blow)
+        process.kill()
         process.wait(timeout=30)
         _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []
+
+
+def test_a_batch_system_that_ends_a_job_leaves_nothing_half_done(quick_variations, tmp_path):
+    with running(in_small_tasks(quick_variations), tmp_path) as (process, workers):
+        os.killpg(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+    assert (process.returncode, out, alive) == (1, "", [])
+    assert_one_line(err.removeprefix("\n"))
+    assert "interrupted" in err
 
 
 def test_ctrl_c_while_libraries_are_imported_counts_as_such(main, monkeypatch):

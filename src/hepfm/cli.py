@@ -1,5 +1,6 @@
 """The command line: what `hepfm-data` is, and what an error looks like. Commands are in `hepfm.commands`."""
 
+import signal
 import sys
 import traceback
 
@@ -24,6 +25,8 @@ def main() -> None:
     """Run the command line: exit status 0 done, 1 failed, 2 wrong usage."""
     # Whoever wants the traceback of a command that failed adds --debug at its end, not in its middle.
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    # Batch systems end jobs by SIGTERM, a while before they kill them: time to clean up, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Without standalone_mode click hands errors on, so that each gets one line.
         status = cli.main(arguments, prog_name="hepfm-data", standalone_mode=False)
@@ -57,7 +60,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error; a library that is just being imported turns it into an ImportError."""
+    """Whether Ctrl-C or SIGTERM is behind an error; a library that is just being imported turns it into an ImportError."""
     while error is not None and not isinstance(error, click.Abort | KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
