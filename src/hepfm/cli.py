@@ -60,7 +60,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C or SIGTERM is behind an error; a library that is just being imported turns it into an ImportError."""
+    """Whether Ctrl-C or SIGTERM is behind an error; a library that is being imported turns it into an ImportError."""
     while error is not None and not isinstance(error, click.Abort | KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
