@@ -55,6 +55,21 @@ def test_a_single_jet_is_a_row_of_a_batch_and_worker_processes_change_nothing(ta
         assert torch.equal(one["mask"], two["mask"])
 
 
+@pytest.mark.parametrize("longest", [5, 12, 128])
+def test_trimmed_batches_hold_the_same_in_few_lengths(table, longest):
+    whole, trimmed = (PaddedJets(table, COLUMNS, n_constituents=longest, trim=trim) for trim in (False, True))
+    lengths = set()
+    for row in range(len(whole) - 1):
+        full, short = (jets.__getitems__([row, row + 1]) for jets in (whole, trimmed))
+        needed = whole.lengths[row : row + 2].max()
+        length = short["mask"].shape[1]
+        lengths.add(length)
+        assert needed <= length <= min(longest, needed + 7)
+        assert torch.equal(full["constituents"][:, :length], short["constituents"])
+        assert not full["mask"][:, length:].any()
+    assert len(lengths) <= 16
+
+
 def test_jets_without_constituents_and_no_jets_are_no_obstacle(table):
     empty = PaddedJets(table.slice(0, 0), COLUMNS)
 

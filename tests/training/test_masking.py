@@ -59,13 +59,13 @@ def test_the_asked_share_of_each_jet_is_hidden(share):
     expected = np.clip(np.rint(share * counts), 1, counts - 1) * (counts > 1)
     np.testing.assert_array_equal(hidden.sum(1), expected)
     np.testing.assert_array_equal(visible.sum(1), counts - expected)
-    assert visible.shape[1] == visible.sum(1).max()
+    assert 0 <= visible.shape[1] - visible.sum(1).max() < 8
 
 
 def test_every_constituent_is_hidden_as_often_as_any_other():
     mask = np.ones((5000, 10), bool)
-    places, visible, _ = split(mask, 0.3, np.random.default_rng(0))
-    often = np.bincount(places[:, visible.shape[1] :].ravel(), minlength=10)
+    places, visible, hidden = split(mask, 0.3, np.random.default_rng(0))
+    often = np.bincount(places[:, visible.shape[1] :][hidden], minlength=10)
 
     assert np.abs(often - 1500).max() < 5 * np.sqrt(1500 * 0.7)
 

@@ -11,7 +11,7 @@ from hepfm.models.configuration import TYPES
 from hepfm.models.mpm import NOT_ASKED
 from hepfm.schema import TRACKS, TYPE_FLAGS
 from hepfm.training.augmentation import check_turnable, forget, turn
-from hepfm.training.batches import Batch, PaddedJets
+from hepfm.training.batches import Batch, PaddedJets, trimmed_length
 from hepfm.training.jet_targets import check_tracks, displacements
 
 Encode = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -141,8 +141,9 @@ def split(
     chosen = np.argsort(np.argsort(keys, axis=1), axis=1) < n_hidden[:, None]
     order = np.argsort(np.where(mask, chosen, 2).astype(np.int8), axis=1, kind="stable")
     n_visible = counts - n_hidden
-    width, hidden_width = max(int(n_visible.max(initial=1)), 1), max(int(n_hidden.max(initial=1)), 1)
-    places = np.minimum(n_visible[:, None] + np.arange(hidden_width), mask.shape[1] - 1)
+    n_places = mask.shape[1]
+    width, hidden_width = (min(trimmed_length(n), n_places) for n in (n_visible, n_hidden))
+    places = np.minimum(n_visible[:, None] + np.arange(hidden_width), n_places - 1)
     hidden_order = np.take_along_axis(order, places, 1)
     return (
         np.concatenate([order[:, :width], hidden_order], axis=1),
