@@ -100,7 +100,10 @@ def test_settings_that_would_break_the_frozen_event_belong_to_hepfm(line: str) -
     assert "belongs to hepfm" in refusal(line)
 
 
-@pytest.mark.parametrize("line", ["Enhancements:doEnhance = on", "EnhancedSplittings:List = {fsr:G2QQ=20.0}"])
+@pytest.mark.parametrize(
+    "line",
+    ["Enhancements:doEnhance = on", "EnhancedSplittings:List = {fsr:G2QQ=20.0}", "Vincia:enhanceFacBottom = 50."],
+)
 def test_settings_that_weigh_events_are_refused(line: str) -> None:
     """A view's weight is that of its hard process."""
     assert "a view has no weight of its own" in refusal(line)

@@ -186,6 +186,10 @@ def test_name_that_would_not_do_as_a_folder_is_refused(name: str) -> None:
         Variation(name)
 
 
-def test_name_that_stands_for_all_variations_is_refused() -> None:
-    with pytest.raises(InputError, match="stands for all variations together"):
-        Variation("all")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("all", "stands for all variations together"), ("freeze", "its random numbers are those of frozen decays")],
+)
+def test_names_that_are_taken_are_refused(name: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        Variation(name)

@@ -19,7 +19,7 @@ _RESERVED = (
     *("processlevel:", "partonlevel:all"),
 )
 # What gives events weights of their own: all views of an event have that of its hard process.
-_WEIGHTED = ("enhancements:", "enhancedsplittings:")
+_WEIGHTED = ("enhancements:", "enhancedsplittings:", "vincia:enhancefac")
 # What acts after the parton level, from the event record alone. Ropewalk and ClosePacking look back at the
 # multiparton interactions, which a kept shower no longer knows.
 _HADRONISATION = (

@@ -52,6 +52,9 @@ class Variation:
         if self.name == "all":
             msg = "variation name 'all': stands for all variations together. Choose another."
             raise InputError(msg)
+        if self.name == "freeze":
+            msg = "variation name 'freeze': its random numbers are those of frozen decays. Choose another."
+            raise InputError(msg)
         if self.freeze not in FREEZE_POINTS:
             raise InputError(unknown_name("freeze point", self.freeze, FREEZE_POINTS))
         if (self.external or self.hepmc) and (self.settings or self.freeze != "hard" or (self.external and self.hepmc)):
