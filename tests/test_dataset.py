@@ -14,6 +14,7 @@ from hepfm import manifest
 from hepfm.dataset import Dataset
 from hepfm.errors import CampaignError, HepfmError, InputError
 from hepfm.formats.hdf5 import write_shard
+from hepfm.jets import to_awkward
 from hepfm.schema import COLUMNS, CONSTITUENT_COLUMNS, JET_COLUMNS, split_of
 from hepfm.table import JetTable
 
@@ -258,6 +259,20 @@ def test_particles_carry_the_other_columns_and_copy_nothing(campaign):
     assert np.shares_memory(column, field)
 
 
+def test_particles_are_those_of_px_py_pz_and_energy_whatever_coordinates_a_file_has_besides():
+    others = ("x", "y", "rho", "pt", "phi", "z", "theta", "eta", "t", "E", "e", "tau", "M", "m", "mass", "charge")
+    momenta = {"px": [3.0, 0.0], "py": [4.0, 1.0], "pz": [0.0, 2.0], "energy": [13.0, 3.0]}
+    lists = {f"part_{name}": np.array(values) for name, values in momenta.items()}
+    lists |= {f"part_{name}": np.full(2, 9.0) for name in others}
+    jets = to_awkward(JetTable({}, np.array([0, 1, 2]), lists))
+    particles = jets.particles
+
+    assert set(particles.fields) == {*momenta, "charge"}
+    assert (particles.pt.to_list(), particles.mass[0].to_list()) == ([[5.0], [1.0]], [12.0])
+    assert (particles + particles).pt.to_list() == [[10.0], [2.0]]
+    assert jets.part_pt.to_list() == jets.part_mass.to_list() == [[9.0], [9.0]]
+
+
 def test_momenta_follow_selections_and_single_jets(campaign):
     jets = hepfm.open(campaign).read()
     some = jets[jets.process == "Hbb"][3:]
@@ -356,6 +371,8 @@ def test_wrong_names_are_refused_with_what_there_is(campaign, call, message):
 def test_what_cannot_be_opened_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         hepfm.open(tmp_path / "nothing")
+    with pytest.raises(InputError, match="the list of files is empty; expected at least one"):
+        hepfm.open(tmp_path.glob("*.h5"))
     with pytest.raises(CampaignError, match="not a campaign folder"):
         hepfm.open(tmp_path)
     for name, content, words in (
@@ -392,4 +409,4 @@ def test_opening_is_lazy_and_importing_is_light():
     with pytest.raises(AttributeError, match="no attribute 'opne'"):
         _ = hepfm.opne
     with pytest.raises(AttributeError, match="no attribute 'part_pxx'"):
-        _ = hepfm.open([]).part_pxx
+        _ = Dataset([], "nothing").part_pxx

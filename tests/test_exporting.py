@@ -210,7 +210,7 @@ def test_the_command_takes_a_column_map(table_file, tmp_path):
 def test_a_column_map_is_for_files(campaign, table_file, tmp_path):
     with pytest.raises(InputError, match="columns= is for files of tables"):
         hepfm.open(campaign.name, columns="top-tagging")
-    with pytest.raises(InputError, match=r"no lists of constituents such as part_px, but E_0, .*columns="):
+    with pytest.raises(InputError, match=r"no part_px and part_py with a list of any length a jet, but E_0 .*columns="):
         hepfm.open(table_file)
 
 

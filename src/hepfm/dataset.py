@@ -86,8 +86,19 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed, converted or left out when the files were understood, a sentence each."""
-        return tuple(dict.fromkeys(note for file in self.files for note in file.notes))
+        """What was assumed, converted or left out when the files were understood, a sentence each.
+
+        One that is not of all files says of how many, and names the first.
+        """
+        paths: dict[str, list[str]] = {}
+        for file in self.files:
+            for note in dict.fromkeys(file.notes):
+                paths.setdefault(note, []).append(file.path)
+        n_files = len(self.files)
+        return tuple(
+            note if len(those) == n_files else f"{note} ({len(those)} of {n_files} files, first {those[0]})"
+            for note, those in paths.items()
+        )
 
     @cached_property
     def variations(self) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from hepfm.table import JetTable
 
 _RECORD = "HepfmJet"
 _PREFIX = "part_"
+# Other coordinates of `vector` than px, py, pz and energy; it refuses four-momenta that have more than four.
+_OTHER = ("x", "y", "rho", "pt", "phi", "z", "theta", "eta", "t", "E", "e", "tau", "M", "m", "mass")
 
 
 class _Kinematics:
@@ -30,10 +32,15 @@ class _Kinematics:
 
     @property
     def particles(self) -> ak.Array:
-        """Constituents of the jets, `Momentum4D` in px, py, pz and energy; made without copying values."""
+        """Constituents of the jets, `Momentum4D` in px, py, pz and energy; made without copying values.
+
+        Their pt, mass and so on follow from these four; where a file has a `part_pt` of its own, that stays a column of
+        the jets alone.
+        """
         columns = {name: f"{_PREFIX}{name}" for name in ("px", "py", "pz", "energy")}
-        others = (name for name in self.fields if name.startswith(_PREFIX))  # type: ignore[attr-defined]
-        return self._momentum(columns | {name.removeprefix(_PREFIX): name for name in others})
+        fields: list[str] = self.fields  # type: ignore[attr-defined]
+        others = {name.removeprefix(_PREFIX): name for name in fields if name.startswith(_PREFIX)}
+        return self._momentum(columns | {name: others[name] for name in others if name not in _OTHER})
 
     def _momentum(self, columns: Mapping[str, str]) -> ak.Array:
         # With sympy, which it loads, half of the time that `import hepfm` would take.

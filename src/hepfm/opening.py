@@ -30,12 +30,15 @@ def open(source: Source | Iterable[Source], *, revision: str | None = None, colu
 
     Raises:
         CampaignError: a folder that holds no campaign, or a damaged one.
-        InputError: a file that does not exist, is damaged, or of no known format.
+        InputError: a file that does not exist, is damaged, or of no known format; an empty list.
         StorageError: the store or the Hub cannot be reached.
     """
     column_map = None if columns is None else os.fspath(columns)
     if isinstance(source, Iterable) and not isinstance(source, str):
         paths = [location(path) for path in source]
+        if not paths:
+            msg = "the list of files is empty; expected at least one. Does a pattern match no file?"
+            raise InputError(msg)
         if folders := [path for path in paths if is_folder(path)]:
             msg = f"{folders[0]}: is a folder; expected a list of files. Open a folder by itself, or list its files."
             raise InputError(msg)

@@ -1,5 +1,7 @@
 """Tables of an ordinary user, made jets by a column map."""
 
+from itertools import chain, combinations
+
 import h5py
 import numpy as np
 import pyarrow as pa
@@ -49,6 +51,44 @@ def test_any_part_and_any_columns_are_the_same_as_of_the_whole(tmp_path, kind, s
         assert {*table.columns, *table.constituents} == set(names)
         if not names or any(map(is_constituent, names)):
             np.testing.assert_array_equal(table.offsets, whole.offsets)
+
+
+def test_a_column_of_jets_read_alone_is_that_of_all_whatever_the_map_names(tmp_path):
+    lists, p4, jet = ragged_columns()
+    whole = sums(p4, jet, 4)
+    # Calibrated, so that what the map names differs from the constituents' sum.
+    jets = {f"cal_{name}": 1.1 * getattr(whole, name) for name in ("pt", "mass", "px", "py", "pz")}
+    write_flat("parquet", tmp_path / "my.parquet", lists, {**jets, "cal_eta": np.array([0.1, 0.2, 0.3, 0.4])})
+    together = [["pt"], ["eta"], ["mass"], ["px", "py", "pz"]]
+    names = ["jet_pt", "jet_eta", "jet_phi", "jet_energy"]
+
+    for some in chain.from_iterable(combinations(together, n) for n in range(len(together) + 1)):
+        text = FLAT + "[jets]\n" + "\n".join(f"jet_{key} = 'cal_{key}'" for key in chain.from_iterable(some))
+        file = open_table(tmp_path / "my.parquet", write_map(tmp_path, text))
+        expected = file.read(names, 0, 4).columns
+        for name in names:
+            alone = file.read([name], 1, 4).columns[name]
+            np.testing.assert_array_equal(alone, expected[name][1:], err_msg=text)
+
+
+@pytest.mark.parametrize("text", ["", "[jets]\njet_mass = 'm'\n[further]\nxsec = { column = 'nlo', scale = 1e3 }"])
+def test_columns_that_a_map_does_not_name_change_no_other_whatever_they_are_called(tmp_path, text):
+    lists, _, _ = ragged_columns()
+    named = {"m": np.full(4, 100.0), "nlo": np.arange(4.0)}
+    others = {name: np.full(4, 3e6) for name in ("jet_px", "jet_py", "jet_pz", "jet_mass", "truth_px", "xsec")}
+    write_flat("parquet", tmp_path / "named.parquet", lists, named)
+    write_flat("parquet", tmp_path / "all.parquet", lists, {**named, **others})
+    path = write_map(tmp_path, FLAT + text)
+    expected = read_all(open_table(tmp_path / "named.parquet", path))
+    file = open_table(tmp_path / "all.parquet", path)
+    table = read_all(file)
+
+    for name, values in {**expected.columns, **expected.constituents}.items():
+        np.testing.assert_array_equal({**table.columns, **table.constituents}[name], values, err_msg=name)
+    further = {name: values for name, values in table.columns.items() if name not in expected.columns}
+    assert further.keys() == others.keys() - ({"jet_mass", "xsec"} if text else set())
+    assert all(np.array_equal(values, others[name]) for name, values in further.items())
+    assert any(note.endswith("does not name them: jet_mass, xsec") for note in file.notes) == bool(text)
 
 
 def test_units_signs_sentinels_weights_and_text_labels(tmp_path):
@@ -245,3 +285,33 @@ def test_a_map_with_a_label_serves_for_jets_without(tmp_path):
         source.check_column("jet_label")
     with pytest.raises(InputError, match="have different classes"):
         hepfm.open([tmp_path / "simulated.parquet", tmp_path / "collisions.parquet"], columns=path)
+
+
+def test_of_several_files_a_note_says_which_lacks_the_label(tmp_path):
+    lists, _, _ = ragged_columns()
+    path = write_map(tmp_path, FLAT + "[jets]\njet_label = 'truth'\n")
+    for name in ("a", "b"):
+        write_flat("parquet", tmp_path / f"{name}.parquet", lists, {"truth": np.array([1, 0, 0, 1])})
+    write_flat("parquet", tmp_path / "c.parquet", lists, {"y": np.array([1, 0, 0, 1])})
+
+    def notes(*names: str) -> list[str]:
+        data = hepfm.open([tmp_path / f"{name}.parquet" for name in names], columns=path)
+        return [note for note in data.notes if note.startswith("no jet_label: unknown column 'truth'")]
+
+    (note,) = notes("a", "b", "c")
+    assert note.endswith(f" (1 of 3 files, first {tmp_path / 'c.parquet'})")
+    (note,) = notes("c", "c")
+    assert "files" not in note
+
+
+def test_the_error_for_a_missing_label_has_only_the_notes_about_it(tmp_path):
+    columns = {"part_px": [[1.0]], "part_py": [[2.0]], "part_pz": [[3.0]], "part_energy": [[4.0]], "truth": ["top"]}
+    pq.write_table(pa.table({**columns, "other": [[1.0]]}), tmp_path / "my.parquet")
+    source = Source(hepfm.open(tmp_path / "my.parquet"), None, None)
+
+    with pytest.raises(InputError, match=r"unknown column of jets 'truth'.* \(left out, for .*: truth, other\)$"):
+        source.check_column("truth")
+    for name in ("other", "her", "a", "jet"):
+        with pytest.raises(InputError, match=rf"unknown column of jets '{name}'") as caught:
+            source.check_column(name)
+        assert ("left out" in str(caught.value)) == (name == "other")

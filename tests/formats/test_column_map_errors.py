@@ -29,6 +29,8 @@ from hepfm.formats.column_map import MAPS, open_table
         (FLAT + "[jets]\njet_pt = ['a']", "'jet_pt' must be the name of a column"),
         (FLAT + "part_d0val = 1.0", "'part_d0val' must name a column"),
         (FLAT + "[further]\njet_pt = 'a'", r"'jet_pt' belongs to \[jets\]"),
+        (FLAT + "[further]\njet_mass = 'label'", r"'jet_mass' belongs to \[jets\]"),
+        (FLAT + "[jets]\njet_label = 'lab{i}'", r"'jet_label' is 'lab\{i\}', of which the table has none"),
         ("[constituents]\npart_px = 'pfcand_px'\npart_pz = 'pfcand_pz'", "needs part_px and part_py, or part_pt and"),
         ("[constituents]\npart_px = 'pfcand_px'\npart_py = 'pfcand_py'", "needs part_pz or part_eta"),
         (

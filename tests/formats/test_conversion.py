@@ -20,6 +20,12 @@ def test_a_name_within_that_of_another_column_is_refused_and_leaves_nothing(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_root_takes_for_that_of_an_array_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"jets\.root: column 'tau\[2\]' cannot be written: its name"):
+        write_flat(tmp_path / "jets.root", jets(**{"tau[2]": np.ones(3)}), {}, ())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_half_precision_becomes_single_in_root(tmp_path):
     write_flat(tmp_path / "jets.root", jets(score=np.array([0, 0.5, 1], np.float16)), {}, ())
     with uproot.open(tmp_path / "jets.root") as file:

@@ -250,13 +250,21 @@ def test_candidates_of_weight_zero_are_dropped_and_others_scaled(tmp_path):
         ({"FatJetPFCands_pFCandsIdx": [[0], [0, 1, -1]]}, "point to jets or candidates that are not there"),
         ({"PFCands_puppiWeight": [[1.0], [np.nan, 0.5, 0.0]]}, "a PUPPI weight is nan"),
         ({"PFCands_charge": [[0.5], [1.0, 0.0, 0.0]]}, "'part_charge' holds values that are no int8"),
+        ({"PFCands_pt": [[250.0], [np.nan, 220.0, 5.0]]}, "part_px of a candidate is nan; expected a finite number"),
+        ({"PFCands_eta": [[0.1], [np.nan, 2.0, 2.1]]}, "part_pz of a candidate is nan; expected a finite number"),
+        ({"PFCands_mass": [[0.0], [np.nan, 0.0, 0.0]]}, "part_energy of a candidate is nan; expected a finite number"),
     ],
 )
 def test_branches_that_are_missing_or_do_not_fit_are_named(tmp_path, changes, message):
     path = write_events(tmp_path / "nano.root", **changes)
     with pytest.raises(InputError, match=rf"nano\.root: .*{message}"):
         file = open_nanoaod(path)
-        file.read(["part_charge", "part_px"], 0, file.n_jets)
+        file.read(["part_charge", "part_deta", "part_energy"], 0, file.n_jets)
+
+
+def test_a_candidate_of_weight_zero_may_have_any_momentum(tmp_path):
+    path = write_events(tmp_path / "nano.root", PFCands_pt=[[250.0], [380.0, 220.0, np.nan]])
+    assert open_nanoaod(path).read([], 0, 3).counts.tolist() == [1, 1, 1]
 
 
 def test_only_files_with_events_and_candidates_are_nanoaod(shared, tmp_path, path):

@@ -1,14 +1,17 @@
+import awkward as ak
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import uproot
 from toy_jets import toys, write_toys
 
 import hepfm
 from hepfm.errors import InputError
 from hepfm.formats.hdf5 import content_digest, open_shard
+from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
 from hepfm.formats.parquet import open_parquet, read_metadata, write_parquet
 from hepfm.schema import COLUMNS, JET_CLASSES
 from hepfm.table import JetTable
@@ -199,8 +202,26 @@ def test_missing_numbers_of_constituents_are_nan(tmp_path):
 def test_constituents_without_momenta_across_the_beam_are_refused_when_the_file_is_opened(tmp_path):
     table = pa.table({"jet_pt": [500.0], "part_pt": [[1.0, 3.0]], "part_deta": [[0.0, 0.1]]})
     pq.write_table(table, tmp_path / "other.parquet")
-    with pytest.raises(InputError, match="no part_px and part_py, but jet_pt, part_pt"):
+    with pytest.raises(InputError, match=r"no part_px and part_py with .* a jet, but jet_pt .*, part_pt"):
         open_parquet(tmp_path / "other.parquet")
+
+
+def test_jetclass_two_has_its_classes_in_parquet_too(shared, tmp_path):
+    names = ["jet_label", "aux_genpart_isResX", "jet_pt", "part_px", "part_py"]
+    with uproot.open(shared / "data" / "jetclass2_example.root") as file:
+        ak.to_parquet(file["tree"].arrays(names), tmp_path / "jetclass2.parquet")
+    file = open_parquet(tmp_path / "jetclass2.parquet")
+
+    assert file.classes == JETCLASS2_CLASSES
+    assert not any("names of the classes" in note for note in file.notes)
+
+
+def test_numbers_that_parquet_does_not_have_are_refused_by_the_name_of_their_column(tmp_path):
+    table = toys(4)
+    wide = JetTable({"wide": np.ones(4, np.longdouble)}, table.offsets, table.constituents)
+    with pytest.raises(InputError, match=r"a\.parquet: a Parquet file cannot hold column 'wide', of type float128"):
+        write_parquet(tmp_path / "a.parquet", [wide], {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_variations_keep_the_order_of_the_jets(tmp_path):
@@ -233,6 +254,7 @@ def test_any_parquet_with_our_names_opens_with_types_brought_to_ours(tmp_path):
     ]
     assert file.classes == file.variations == ()
     assert "name, genpart_pt" in file.notes[0]
+    assert "does not say the names of the classes" in file.notes[1]
     assert read.columns["jet_pt"].dtype == np.float32
     assert read.columns["jet_label"].tolist() == [3, 141]
     # Ordered by falling transverse momentum, which the file was not.
@@ -245,7 +267,11 @@ def test_any_parquet_with_our_names_opens_with_types_brought_to_ours(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"x": [1.0], "y": [2.0]}, "no lists of constituents such as part_px, but x, y"),
+        ({"x": [1.0], "y": [2.0]}, r"no part_px and part_py with a list of any length a jet, but x \(double\), y \("),
+        (
+            dict.fromkeys(("part_px", "part_py"), pa.array([[1.0, 2.0]], pa.list_(pa.float32(), 2))),
+            r"but part_px \(fixed_size_list<.*>\[2\]\), part_py .* any other table needs a column map",
+        ),
         ({"part_px": [[1.0], None], "part_py": [[1.0], [2.0]]}, r"column 'part_px' has missing values \(null\)"),
         (
             {"part_px": [[1.0]], "part_py": [[2.0]], "part_charge": pa.array([[None]], pa.list_(pa.int8()))},
@@ -313,7 +339,7 @@ def test_what_is_called_process_and_is_no_name_is_left_out(tmp_path, values):
     data = hepfm.open(tmp_path / "a.parquet")
 
     assert "process" not in data.columns and data.read_table().n_jets == 2
-    assert any("process" in note for note in data.notes)
+    assert "left out, for it is no text: process" in data.notes
     assert "a.parquet" in repr(data)
 
 

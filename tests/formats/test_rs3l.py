@@ -166,6 +166,7 @@ def test_names_with_a_slash_come_back(tmp_path):
 
 OWN_COUNTS = {**VIEWS[0].columns, "n_candidates": np.full(N, 2)}
 OTHER = replace(VIEWS[1], columns={**VIEWS[1].columns, "event_id": VIEWS[1].columns["event_id"][::-1]})
+NO_JET_PT = {**VIEWS[0].columns, "jet_pt": np.zeros(N, np.float32)}
 NO_ENERGY = {**VIEWS[0].constituents, "part_energy": np.zeros(VIEWS[0].n_constituents, np.float32)}
 
 
@@ -180,6 +181,7 @@ NO_ENERGY = {**VIEWS[0].constituents, "part_energy": np.zeros(VIEWS[0].n_constit
         ([[VIEWS[0].only(["jet_pt"])]], "without the column 'jet_flavour'"),
         ([[VIEWS[0].only([*JET_COLUMNS])]], "without the column 'part_px'"),
         ([[replace(VIEWS[0], constituents=NO_ENERGY)]], "logarithms of pt and energy"),
+        ([[replace(VIEWS[0], columns=NO_JET_PT)]], "logarithms of pt and energy"),
         ([[replace(VIEWS[0], columns=OWN_COUNTS)]], "column 'n_candidates' cannot be written: its name"),
     ],
 )

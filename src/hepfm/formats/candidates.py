@@ -21,7 +21,7 @@ from hepfm.schema import CONSTITUENT_COLUMNS
 from hepfm.table import JetTable
 
 NOTES = (
-    "real or simulated CMS jets without labels: there is no jet_label",
+    "no jet_label: these are CMS jets, real or simulated, without labels",
     "constituents are the particle-flow candidates, their four-momenta multiplied by the PUPPI weight; "
     "those of weight 0 are left out",
     "jet_pt and jet_energy are calibrated, while the constituents sum to the uncalibrated jet",
@@ -75,26 +75,37 @@ def constituents(
         N jets with no columns but those constituents' that are named, `part_px` and `part_py`; ordered by falling pt.
 
     Raises:
-        InputError: a weight is negative or no number, or a charge no integer.
+        InputError: a weight is negative or no number, a momentum not finite, or a charge no integer.
     """
     weight = np.asarray(raw("weight"), np.float64)
     if not np.all(weight >= 0):
         msg = f"{path}: a PUPPI weight is {weight[~(weight >= 0)][0]}; expected 0 to 1"
         raise InputError(msg)
-    px, py = (weight * raw(name) for name in ("px", "py"))
-    keep = np.hypot(px, py) > 0
+    # NaN is unequal to zero: it is refused below instead of being taken for padding.
+    keep = (weight > 0) & (np.hypot(raw("px"), raw("py")) != 0)
     jet = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[keep]
+
+    def momentum(name: str) -> Floats:
+        values: Floats = weight[keep] * raw(_MOMENTUM[name])[keep]
+        if not np.all(np.isfinite(values)):
+            msg = (
+                f"{path}: {name} of a candidate is {values[~np.isfinite(values)][0]}; expected a finite number. Leave "
+                "out its jet, and write the file again."
+            )
+            raise InputError(msg)
+        return values
+
     columns: dict[str, NDArray[Any]] = {}
     for name in dict.fromkeys(("part_px", "part_py", *names)):
         if name in _MOMENTUM:
-            columns[name] = (weight * raw(_MOMENTUM[name]))[keep]
+            columns[name] = momentum(name)
         elif name in _IMPACT_PARAMETERS:
             source, factor = _IMPACT_PARAMETERS[name]
             columns[name] = np.where(_has_track(raw), factor * np.asarray(raw(source), np.float64), 0.0)[keep]
         elif name == "part_charge":
             columns[name] = raw("charge")[keep]
         elif name in ("part_deta", "part_dphi"):
-            momenta = (px[keep], py[keep], (weight * raw("pz"))[keep])
+            momenta = (columns["part_px"], columns["part_py"], momentum("part_pz"))
             columns[name] = relative_directions(momenta, axes[0][jet], axes[1][jet])[name]
         else:
             columns[name] = type_flags(raw("pdg_id")[keep], raw("charge")[keep])[name]

@@ -52,13 +52,15 @@ def open_table(path: Path, columns: str | Path) -> JetFile:
     where = f"{path}: {columns_map.where}"
     notes = list(columns_map.notes) + list(assumptions(where, columns_map.columns))
     truth = columns_map.columns.get("jet_label")
-    if truth is not None and truth.constant is None and truth.column not in source.fields:
+    if truth is not None and truth.constant is None and truth.column not in source.fields and "{i}" not in truth.column:
         # Collisions have no labels: the map that a tagger was trained with serves for them, too.
         columns_map = replace(columns_map, columns={k: e for k, e in columns_map.columns.items() if e is not truth})
         notes.append(f"no jet_label: {unknown_column(truth.column, source)}")
     resolved, n_jets = fit(columns_map, source, where)
     used = {name for key, names in resolved.items() if key != "jet_label" for name in names}
-    kept = [name for name, f in source.fields.items() if name not in used and _is_further(name, f, n_jets)]
+    # A name that the map gives to something else is no longer that of the table's column.
+    taken = {*used, *columns_map.columns, *columns_map.further}
+    kept = [name for name, f in source.fields.items() if name not in taken and _is_further(name, f, n_jets)]
     label = columns_map.label.of_file(source.path)
     names = _follow(columns_map, has_label=label is not None)
     further = {**{name: Expression(name) for name in kept}, **columns_map.further}
@@ -111,11 +113,13 @@ class MappedFile(JetFile):
         keys = self._needed(names)
         raw = self.source.read((column for key in keys for column in self.resolved.get(key, ())), start, stop)
         values = {key: self._evaluate(key, raw, stop - start) for key in keys}
+        # What comes along under its own name is no quantity of the map's, even if it is called like one.
+        named = {key: found for key, found in values.items() if key in self.columns_map.columns}
         jets = MappedJets(
             self.path,
             stop - start,
-            {key: found for key, found in values.items() if not isinstance(found, Ragged)},
-            {key: found for key, found in values.items() if isinstance(found, Ragged)},
+            {key: found for key, found in named.items() if not isinstance(found, Ragged)},
+            {key: found for key, found in named.items() if isinstance(found, Ragged)},
         )
         known = {c.name: c for c in self.columns}
         lists = [name for name in names if is_constituent(name)]
@@ -135,10 +139,11 @@ class MappedFile(JetFile):
 
     def _needed(self, names: Sequence[str]) -> list[str]:
         """Keys of the map that the columns asked for need."""
-        have, keys = self.expressions, set(names)
+        have, keys = self.columns_map.columns, set(names)
         exact = {"jet_px", "jet_py", "jet_pz"} <= have.keys()
         summed = any(name in names and name not in have and not exact for name in _AXES)
-        summed |= "jet_energy" in names and not {"jet_energy", "jet_mass"} & have.keys()
+        if "jet_energy" in names and "jet_energy" not in have:
+            summed |= "jet_mass" not in have or not (exact or {"jet_pt", "jet_eta"} <= have.keys())
         if summed or not names or "jet_nparticles" in names or any(map(is_constituent, names)):
             keys |= {*_PART_MOMENTUM, *_JET_MOMENTUM}
             keys |= {"part_pdg_id"} if not {"part_energy", "part_mass"} & have.keys() else set()
@@ -148,7 +153,7 @@ class MappedFile(JetFile):
             keys |= set(_JET_MOMENTUM)
         if set(_TRUTH) & keys:
             keys |= set(_TRUTH_MOMENTUM)
-        return [key for key in have if key in keys]
+        return [key for key in self.expressions if key in keys]
 
     def _evaluate(self, key: str, raw: Mapping[str, Values], n_jets: int) -> Values:
         expression = self.expressions[key]

@@ -1,6 +1,7 @@
 """Columns of other origin brought to the schema's types and order."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,22 @@ def check_names(path: Path, names: Collection[str], taken: Collection[str] = ())
             raise InputError(name_taken(path, name))
 
 
+def check_branches(path: Path, names: Iterable[str]) -> None:
+    """Check that each column can be a branch of its name, in which ROOT takes "[2]" for the shape of an array.
+
+    Raises:
+        InputError: one of them cannot.
+    """
+    for name in names:
+        if re.search(r"\[\d+\]", name):
+            raise InputError(name_taken(path, name))
+
+
 def name_taken(path: Path, name: str) -> str:
     """Word the error for a column that cannot be written under its name."""
     return (
-        f"{path}: column {name!r} cannot be written: its name is one of the format's own, or no name of a dataset. "
-        "Give it another one, for instance by [further] in a column map (--columns)."
+        f"{path}: column {name!r} cannot be written: its name is one of the format's own, or none that a dataset or "
+        "branch can have. Give it another one, for instance by [further] in a column map (--columns)."
     )
 
 

@@ -16,7 +16,7 @@ import uproot
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.arrays import writing
-from hepfm.formats.conversion import check_names, numbered
+from hepfm.formats.conversion import check_branches, check_names, numbered
 from hepfm.formats.parquet import write_parquet
 from hepfm.schema import COLUMNS, Column, unknown_name
 from hepfm.table import JetTable
@@ -89,6 +89,7 @@ def _write_root(path: Path, tables: Iterable[JetTable], metadata: Mapping[str, s
     with growing_file(path) as temporary, uproot.recreate(temporary, compression=uproot.ZLIB(1)) as file:
         tree = None
         for table in tables:
+            check_branches(path, table.columns)
             branches = dict(table.columns)
             for name, values in table.columns.items():
                 if values.dtype.kind == "U":

@@ -9,6 +9,8 @@ from hepfm.table import JetTable
 
 EXPECTED = "Expected a layout of docs/formats.md; any other table needs a column map (--columns, columns=)."
 """What to do about a file that no reader knows."""
+UNNAMED_CLASSES = "the file does not say the names of the classes that jet_label numbers"
+"""The note of a file that has a `jet_label` and no `classes`."""
 
 
 @dataclass(frozen=True)

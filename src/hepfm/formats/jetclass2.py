@@ -5,6 +5,8 @@ arXiv:2405.12972, `label_*` in JetClassII_full.yaml). The tests compare them wit
 example file.
 """
 
+from collections.abc import Collection
+
 # X to two: quarks and gluons (q is u or d), electrons, muons, taus by what they decay to.
 _TWO = "bb cc ss qq bc cs bq cq sq gg ee mm tauhtaue tauhtaum tauhtauh"
 # X to YY, of which three or four are in the jet.
@@ -35,3 +37,8 @@ JETCLASS2_CLASSES = (
     *(f"QCD_{name}" for name in _QCD.split()),
 )
 """Names of the classes, without the `label_` that they have in JetClass-II's configuration."""
+
+
+def known_classes(columns: Collection[str]) -> tuple[str, ...]:
+    """The classes of a file that does not name them: JetClass-II's, if it has its columns, else none."""
+    return JETCLASS2_CLASSES if {"jet_label", "aux_genpart_isResX"} <= set(columns) else ()

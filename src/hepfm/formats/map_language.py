@@ -141,7 +141,7 @@ def read_map(columns: str | Path) -> ColumnMap:
     possible = {**CONSTITUENT_COLUMNS, **JET_COLUMNS, **INGREDIENTS}.keys() - set(_DERIVED)
     _known(where, "key in [constituents]", parts, [name for name in possible if is_constituent(name)])
     _known(where, "key in [jets]", jets, [name for name in possible if not is_constituent(name)])
-    if reserved := [name for name in further if name in COLUMNS or is_constituent(name)]:
+    if reserved := [name for name in further if name in {*COLUMNS, *INGREDIENTS} or is_constituent(name)]:
         msg = f"{where}: {reserved[0]!r} belongs to [jets] or [constituents]; [further] is for columns of other names"
         raise InputError(msg)
     label = _label(where, jets)

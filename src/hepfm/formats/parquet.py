@@ -16,7 +16,8 @@ from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
 from hepfm.formats.conversion import as_column, falling_pt
-from hepfm.formats.jet_file import EXPECTED, JetFile
+from hepfm.formats.jet_file import EXPECTED, UNNAMED_CLASSES, JetFile
+from hepfm.formats.jetclass2 import known_classes
 from hepfm.formats.parquet_rows import must_be_there, opened, read_rows
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
@@ -49,7 +50,7 @@ def parquet_writer(
         classes: names of what `jet_label` is an index of.
 
     Raises:
-        InputError: no table was added, or their columns differ.
+        InputError: no table was added, their columns differ, or one is of a type that Parquet does not have.
         StorageError: the file could not be written.
     """
     with growing_file(path) as temporary, _errors_of(path), ExitStack() as stack:
@@ -60,6 +61,7 @@ def parquet_writer(
             nonlocal file
             for block in blocks:
                 if file is None:
+                    _check_types(path, block)
                     file = stack.enter_context(_new_file(temporary, block, metadata, classes))
                 file.write_table(_to_arrow(block, file.schema), row_group_size=max(1, block.n_jets))
 
@@ -98,21 +100,23 @@ def open_parquet(path: Path) -> JetFile:
         schema, n_jets = file.schema_arrow, file.metadata.num_rows
         ours = b"hepfm" in (schema.metadata or {})
         columns, left_out = _known_columns(schema)
-        if not any(is_constituent(c.name) for c in columns):
-            msg = f"{path}: no lists of constituents such as part_px, but {', '.join(schema.names[:8])}. {EXPECTED}"
+        names = {c.name for c in columns}
+        if missing := [name for name in _MOMENTA if name not in names]:
+            there = ", ".join(f"{known.name} ({known.type})" for known in list(schema)[:8])
+            msg = f"{path}: no {' and '.join(missing)} with a list of any length a jet, but {there}. {EXPECTED}"
             raise InputError(msg)
-        if missing := [name for name in _MOMENTA if name not in {c.name for c in columns}]:
-            msg = f"{path}: no {' and '.join(missing)}, but {', '.join(schema.names[:8])}. {EXPECTED}"
-            raise InputError(msg)
-        text = {c.name: _distinct(file, c.name, path) for c in columns if c.name in _TEXT}
-    notes = [f"left out, for a jet or a constituent has no single number there: {', '.join(left_out)}"] * bool(left_out)
+        text = {name: _distinct(file, name, path) for name in _TEXT if name in names}
+    classes = _classes(schema)
+    notes = [f"left out, for {why}: {', '.join(those)}" for why, those in left_out.items()]
+    if _LABEL in names and not classes:
+        notes.append(UNNAMED_CLASSES)
     return ParquetFile(
         str(path),
         n_jets,
         columns,
         text.get("variation", ()),
         text.get("process", ()),
-        _classes(schema),
+        classes,
         tuple(notes),
         ordered=ours,
     )
@@ -175,6 +179,13 @@ class ParquetFile(JetFile):
                 constituents[name] = as_column(values, known[name], self.path)
         result = JetTable(columns, np.zeros(1, np.int64) if offsets is None else offsets, constituents)
         return (result if self.ordered else falling_pt(result)).only(names)
+
+
+def _check_types(path: Path, table: JetTable) -> None:
+    for name, values in {**table.columns, **table.constituents}.items():
+        if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+            msg = f"{path}: a Parquet file cannot hold column {name!r}, of type {values.dtype}"
+            raise InputError(msg)
 
 
 def _new_file(path: Path, first: JetTable, metadata: Mapping[str, str], classes: Sequence[str]) -> pq.ParquetWriter:
@@ -241,16 +252,18 @@ def _to_arrow(table: JetTable, schema: pa.Schema) -> pa.Table:
     return pa.table(arrays, schema=schema)
 
 
-def _known_columns(schema: pa.Schema) -> tuple[tuple[Column, ...], list[str]]:
-    """Columns that jets can have, the format's own first, and the names of others."""
-    found, left_out = {}, []
+def _known_columns(schema: pa.Schema) -> tuple[tuple[Column, ...], dict[str, list[str]]]:
+    """Columns that jets can have, the format's own first, and the names of others by why they cannot."""
+    found: dict[str, Column] = {}
+    left_out: dict[str, list[str]] = {}
     for arrow in schema:
         ragged = pa.types.is_list(arrow.type) or pa.types.is_large_list(arrow.type)
         kind = arrow.type.value_type if ragged else arrow.type
         text = arrow.name in _TEXT and _is_text(kind)
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         if not (text if arrow.name in _TEXT else number) or ragged != is_constituent(arrow.name):
-            left_out.append(arrow.name)
+            why = "it is no text" if arrow.name in _TEXT else "a jet or a constituent has no single number there"
+            left_out.setdefault(why, []).append(arrow.name)
             continue
         dtype = "str" if text else np.dtype(kind.to_pandas_dtype()).name
         found[arrow.name] = COLUMNS.get(arrow.name, Column(arrow.name, dtype, "", "as in the file"))
@@ -270,7 +283,7 @@ def _classes(schema: pa.Schema) -> tuple[str, ...]:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(features[_LABEL]["names"])
     except (KeyError, ValueError, TypeError):
-        return ()
+        return known_classes(schema.names)
 
 
 def _distinct(file: pq.ParquetFile, name: str, path: Path) -> tuple[str, ...]:

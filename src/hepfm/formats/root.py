@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from hepfm.atomic import growing_file
 from hepfm.errors import InputError
 from hepfm.formats.blocks import in_blocks
-from hepfm.formats.conversion import as_column, falling_pt, fits_single, name_taken
+from hepfm.formats.conversion import as_column, check_branches, falling_pt, fits_single, name_taken
 from hepfm.formats.damage import clear_errors, opened_root
-from hepfm.formats.jet_file import EXPECTED, JetFile
-from hepfm.formats.jetclass2 import JETCLASS2_CLASSES
+from hepfm.formats.jet_file import EXPECTED, UNNAMED_CLASSES, JetFile
+from hepfm.formats.jetclass2 import known_classes
 from hepfm.schema import COLUMNS, JET_CLASSES, Column, is_constituent
 from hepfm.table import JetTable
 
@@ -120,7 +120,8 @@ def open_root(path: Path) -> JetFile:
         name = _jet_tree(path, file)
         tree = file[name]
         ours = _about(path, file)
-        counters = {branch.count_branch.name for branch in tree.branches if branch.count_branch is not None}
+        # One of them may be a column itself, as in part_px[jet_nparticles].
+        counters = {b.count_branch.name for b in tree.branches if b.count_branch is not None} - COLUMNS.keys()
         found = {branch.name: _column(branch) for branch in tree.branches if branch.name not in counters}
         n_jets = int(tree.num_entries)
         if ours and ours.get("n_jets") != n_jets:
@@ -143,7 +144,7 @@ def open_root(path: Path) -> JetFile:
         notes.append(f"jet_label is made of {', '.join(labels)}; it is -1 where none is set")
     classes = _classes(found, labels, ours)
     if "jet_label" in columns and not classes:
-        notes.append("the file does not say the names of the classes that jet_label numbers")
+        notes.append(UNNAMED_CLASSES)
     return RootFile(
         str(path),
         n_jets,
@@ -280,6 +281,7 @@ def _branches(path: Path, table: JetTable, *, one_hot: bool) -> dict[str, ak.Arr
     if missing := [name for name in _NEEDED if name not in table.constituents]:
         msg = f"{path}: cannot write jets as JetClass has them without the column {missing[0]!r}"
         raise InputError(msg)
+    check_branches(path, [*table.columns, *table.constituents])
     columns = dict(table.columns)
     branches: dict[str, NDArray[Any]] = {}
     if one_hot and "jet_label" in columns:
@@ -370,7 +372,7 @@ def _place(column: Column) -> int:
 def _classes(found: Mapping[str, object], labels: Sequence[str], ours: Mapping[str, Any]) -> tuple[str, ...]:
     if ours or labels:
         return tuple(ours.get("classes", JET_CLASSES)) if labels or "jet_label" in found else ()
-    return JETCLASS2_CLASSES if {"jet_label", "aux_genpart_isResX"} <= found.keys() else ()
+    return known_classes(found)
 
 
 def _flat(array: ak.Array) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -288,8 +288,8 @@ def _candidates(path: Path, table: JetTable, length: int) -> NDArray[np.float64]
     axis = {name: table.columns[f"jet_{name}"].astype(np.float64)[jet] for name in ("pt", "eta", "phi", "energy")}
     c = {name: table.constituents[name].astype(np.float64) for name in _NEEDED}
     pt, eta, phi = pt_eta_phi(c["part_px"], c["part_py"], c["part_pz"])
-    if not np.all((pt > 0) & (c["part_energy"] > 0)):
-        msg = f"{path}: RS3L has the logarithms of pt and energy: constituents without them cannot be written"
+    if not np.all((pt > 0) & (c["part_energy"] > 0) & (axis["pt"] > 0) & (axis["energy"] > 0)):
+        msg = f"{path}: RS3L has the logarithms of pt and energy: jets and constituents without them cannot be written"
         raise InputError(msg)
     eta, phi = eta - axis["eta"], wrapped(phi - axis["phi"])
     features = {

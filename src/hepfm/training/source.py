@@ -1,5 +1,6 @@
 """The jets of one split of a dataset, whatever it knows of events."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -132,7 +133,7 @@ class Source:
             what = f"the jets have no column {name!r}. Name that of the classes with --label: {', '.join(shown)}."
         else:
             what = unknown_name("column of jets", name, shown)
-        why = "".join(f" ({note})" for note in self.dataset.notes if name in note)
+        why = "".join(f" ({note})" for note in self.dataset.notes if _is_why(note, name))
         msg = f"{self.dataset.name}: {what}{why}"
         raise InputError(msg)
 
@@ -164,6 +165,12 @@ class Source:
 
     def _smallest(self) -> str:
         return next(name for name in self.dataset.columns if not is_constituent(name))
+
+
+def _is_why(note: str, name: str) -> bool:
+    """Whether a note says why there is no column of some name."""
+    what, _, which = note.partition(": ")
+    return what == f"no {name}" or (what.startswith("left out") and name in re.split("[ ,]+", which))
 
 
 def first_variation(dataset: Dataset) -> str | None:
