@@ -148,6 +148,15 @@ def test_what_was_the_hubs_when_it_was_used_is_named_in_full(run, tmp_path):
     assert "| `jets` |" in text
 
 
+def test_what_was_trained_from_scratch_has_no_base(run, tmp_path):
+    folder = copy_of(run, tmp_path / "run", checkpoint="someone/network")
+    recipe = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(recipe.replace('mode = "full"', 'mode = "scratch"'))
+    text = write_model_card(folder).path.read_text()
+    assert "trained from new weights" in text
+    assert "base_model" not in front_matter(text)
+
+
 def test_a_network_that_will_be_published_is_loaded_by_its_name(run, tmp_path):
     text = write_model_card(copy_of(run, tmp_path / "network"), repo="someone/network").path.read_text()
     assert '.from_pretrained("someone/network")' in text
@@ -208,6 +217,16 @@ def test_the_card_has_the_recipe_the_digest_and_the_figures(card, run):
 def test_the_card_has_every_section(card):
     sections = ["Use", "What it is worth", "Data", "Training", "Limits", "Licence", "Citation"]
     assert re.findall(r"^## (.*)$", card, re.MULTILINE) == sections
+
+
+def test_a_tagger_that_was_not_evaluated_has_the_validation_of_the_weights_that_were_kept(run, tmp_path):
+    folder = copy_of(run, tmp_path / "run")
+    losses = {10: None, 20: 0.25, 30: 0.75}
+    entries = [{"step": s, "validation_loss": x, "validation_accuracy": s / 100} for s, x in losses.items()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    text = write_model_card(folder).path.read_text()
+    assert "On the jets that decided which weights are kept:" in text
+    assert "| loss | 0.25 |\n| accuracy | 0.2 |\n" in text
 
 
 def test_a_card_without_evaluation_promises_nothing(run, tmp_path):

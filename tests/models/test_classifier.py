@@ -3,7 +3,7 @@ import torch
 from network_samples import make, random_jets
 
 from hepfm.errors import InputError
-from hepfm.models import JetBackboneConfig, JetForSequenceClassification
+from hepfm.models import AutoModelForSequenceClassification, JetBackboneConfig, JetForSequenceClassification
 
 CLASSES = ("QCD", "Hbb", "Tbqq")
 
@@ -64,6 +64,18 @@ def test_logits_depend_on_neither_order_nor_padding_nor_batch(backbone, head):
     torch.testing.assert_close(model(padded[:, order], longer[:, order]).logits, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model(constituents[1:2], mask[1:2]).logits, expected[1:2], rtol=1e-4, atol=1e-5)
     assert expected.isfinite().all()
+
+
+@pytest.mark.parametrize("head", ["attention", "pooled"])
+@torch.no_grad()
+def test_a_classifier_in_bf16_says_about_the_same(backbone, head, tmp_path):
+    model = JetForSequenceClassification.from_backbone(backbone, CLASSES, head=head).eval()
+    model.save_pretrained(tmp_path)
+    short = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    jets = random_jets(backbone.config, [9, 4, 0])
+
+    assert short.head.output.weight.dtype == torch.bfloat16
+    torch.testing.assert_close(short(*jets).logits, model(*jets).logits, rtol=0, atol=0.1)
 
 
 def test_unknown_kinds_of_problems_are_one_clear_line():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -157,6 +159,14 @@ def test_wrong_constituents_are_one_clear_line(simple, jets, change, message):
     constituents, mask, _ = padded(simple, jets, 3)
     with pytest.raises(InputError, match=message):
         simple.encode(*change(constituents, mask))
+
+
+@pytest.mark.parametrize("name", ["ema", "kmeans"])
+def test_a_tokenizer_does_not_start_from_values_that_are_no_numbers(jets, name):
+    deta = jets.constituents["part_deta"].copy()
+    deta[100] = np.nan
+    with pytest.raises(InputError, match="values of part_deta that are no numbers"):
+        started(name, replace(jets, constituents=jets.constituents | {"part_deta": deta}))
 
 
 def test_jets_without_an_input_are_one_clear_line(simple, jets):

@@ -417,6 +417,14 @@ def test_a_part_of_the_jets_is_of_the_same_events_in_every_view(tagger, tmp_path
     assert sum(s["n_jets"] for s in found["robustness"]["spread"].values()) == found["n_jets"]
 
 
+def test_a_part_of_the_jets_is_of_the_same_events_where_a_view_has_fewer(tagger, tmp_path):
+    path = write_toys(tmp_path / "views.parquet", toys(), toys(variation="other").select(np.arange(200)))
+    found = evaluate(tagger, hepfm.open(path), Question(split=None, n_jets=100, n_bootstrap=2))["robustness"]
+    n_other = sum(sum(counts) for counts in found["histograms"]["counts"]["other"].values())
+    assert 30 < n_other < 70
+    assert sum(spread["n_jets"] for spread in found["spread"].values()) == n_other
+
+
 def test_a_campaign_of_two_variations_is_evaluated_by_one_command(run, small_campaign, tmp_path):
     done = hepfm_data("evaluate", run, small_campaign[1], "--split", "all", "--out", tmp_path / "evaluation")
     assert "quick-fsr-up to quick, Wasserstein / Jensen-Shannon" in done.stdout

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -121,6 +122,13 @@ def test_all_views_train_if_that_is_wanted(recipe, tmp_path):
 def test_a_truth_value_is_a_label_too(recipe, tmp_path):
     done = finetune(replace(recipe, labels=Labels("is_wide", n_jets=40)), tmp_path / "run")
     assert Tagger(done.model).classes == ("not_is_wide", "is_wide")
+
+
+def test_truth_values_that_are_all_the_same_are_one_class(recipe, tmp_path):
+    table = toys(60)
+    path = write_toys(tmp_path / "a.parquet", replace(table, columns=table.columns | {"is_signal": np.ones(60, bool)}))
+    with pytest.raises(InputError, match=r"is_signal has 1 class \(is_signal\); two are needed"):
+        finetune(replace(recipe, data=(str(path),), labels=Labels("is_signal")), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -390,6 +398,21 @@ finetune(read_recipe(Finetuning, Path({str(tmp_path / "whole" / "recipe.toml")!r
     ]
     assert curves[0] == curves[1]
     assert not list((tmp_path / "parts").glob("checkpoint-*"))
+
+
+def test_a_fine_tuning_goes_on_after_a_loss_that_was_no_number(recipe, tmp_path):
+    def interrupt(step, n_steps, values):
+        if step == 20:
+            raise KeyboardInterrupt
+
+    recipe = replace(recipe, labels=Labels(n_jets=100, validation_share=0.2), batch_size=16, n_epochs=5, save_every=10)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, tmp_path, report=interrupt)
+    metrics = tmp_path / "metrics.jsonl"
+    lost, n_lost = re.subn(r'"validation_loss": [^,}]+', '"validation_loss": null', metrics.read_text(), count=1)
+    assert n_lost == 1
+    metrics.write_text(lost)
+    assert finetune(recipe, tmp_path).n_validation > 0
 
 
 def test_a_finished_fine_tuning_is_not_run_again(recipe, finished):

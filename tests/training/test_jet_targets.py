@@ -140,9 +140,9 @@ def test_displacements_are_significances_added_in_quadrature(d0, dz, expected):
 
 
 def test_what_has_no_track_is_not_asked_for_one():
-    neutral, unknown = [0.0, 0.0, 0.0, 0.0], [torch.nan] * 4
+    neutral, unknown, without_d0 = [0.0, 0.0, 0.0, 0.0], [torch.nan] * 4, [torch.nan, 0.01, 0.0, 0.05]
 
-    assert displacements(torch.tensor([neutral, unknown]), TRACKS).tolist() == [NOT_ASKED, NOT_ASKED]
+    assert displacements(torch.tensor([neutral, unknown, without_d0]), TRACKS).tolist() == [NOT_ASKED] * 3
 
 
 def test_displacements_stay_when_a_jet_is_turned(table):

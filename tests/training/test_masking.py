@@ -70,6 +70,17 @@ def test_every_constituent_is_hidden_as_often_as_any_other():
     assert np.abs(often - 1500).max() < 5 * np.sqrt(1500 * 0.7)
 
 
+def test_padding_does_not_decide_what_is_hidden():
+    mask = np.arange(24) < np.array([20, 3, 11, 24, 0])[:, None]
+    found = []
+    for padded in (mask, np.pad(mask, ((0, 0), (0, 17)))):
+        places, visible, hidden = split(padded, 0.4, np.random.default_rng(0))
+        n_visible = visible.shape[1]
+        found.append([places[:, :n_visible][visible].tolist(), places[:, n_visible:][hidden].tolist()])
+
+    assert found[0] == found[1]
+
+
 def test_types_are_those_of_the_data_even_where_the_network_does_not_see_them(jets):
     rows = np.arange(20)
     batch, whole = masked(jets, forget=1.0)(rows, np.random.default_rng(0)), jets.__getitems__(rows)

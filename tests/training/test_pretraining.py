@@ -113,6 +113,13 @@ def test_of_each_dataset_those_views_enter_that_it_has(campaign):
         prepare(recipe(**{"data.variations": ["quick-fsr-up"]}), [second, first])
 
 
+@pytest.mark.parametrize("objective", ["rs3l", "mpm+rs3l"])
+def test_a_dataset_without_pairs_beside_one_with_pairs_is_refused(campaign, objective):
+    files = [file.path for file in campaign.files if file.variations == ("quick-fsr-up",)]
+    with pytest.raises(InputError, match=r"no jet has two views to compare \(pairs = 'nominal' of quick, quick-fsr-up"):
+        prepare(recipe(objective), [campaign, hepfm.open(files)])
+
+
 @pytest.mark.parametrize("kind", ["transformer", "edgeconv"])
 def test_a_pretraining_begins_with_the_weights_of_a_checkpoint(campaign, tmp_path, kind):
     first, second = tmp_path / "first", tmp_path / "second"

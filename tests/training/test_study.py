@@ -14,7 +14,7 @@ from hepfm import cli
 from hepfm.cards.run_figures import write_study_figures
 from hepfm.cards.studies import study_command, study_sections
 from hepfm.errors import InputError
-from hepfm.models import AutoModel
+from hepfm.models import AutoModel, JetBackbone, JetBackboneConfig
 from hepfm.training import study as module
 from hepfm.training.embedding import map_jets
 from hepfm.training.study import Study, plan, run_study, study_table
@@ -67,7 +67,9 @@ def test_a_larger_study_trains_only_what_is_new(finished, wanted):
     run_study(replace(wanted, n_seeds=3, labels=(20,)), folder)
     after = trained(folder)
     assert before.items() <= after.items()
-    assert after.keys() - before.keys() == {"scratch-20-s3", "backbone-full-20-s3"}
+    scratch, full = sorted(after.keys() - before.keys(), key=lambda name: name.startswith("backbone"))
+    assert full == "backbone-full-20-s3"
+    assert re.fullmatch("[0-9a-f]{8}-scratch-20-s3", scratch)
 
 
 def test_a_study_that_was_interrupted_goes_on(finished, wanted, tmp_path):
@@ -101,7 +103,29 @@ def test_networks_are_tested_again_on_other_data_without_training(finished, want
 def test_two_networks_of_one_architecture_share_what_is_trained_from_scratch(wanted, folder):
     second = tiny_backbone(folder / "second", seed=1)
     runs = plan(replace(wanted, checkpoints=(*wanted.checkpoints, str(second)), labels=(20,), n_seeds=1))
-    assert [run.name for run in runs] == ["scratch-20-s1", "backbone-full-20-s1", "second-full-20-s1"]
+    assert [run.recipe.mode for run in runs] == ["scratch", "full", "full"]
+    assert [run.name for run in runs[1:]] == ["backbone-full-20-s1", "second-full-20-s1"]
+
+
+def test_a_study_that_grows_by_networks_keeps_what_is_trained_from_scratch(wanted, folder, tmp_path):
+    """Whichever network is named first, and whether or not it was tested."""
+    alike = tiny_backbone(folder / "alike", seed=1)
+    JetBackbone(JetBackboneConfig(width=16, depth=1, heads=4, head_width=16)).save_pretrained(folder / "unlike")
+    one = replace(wanted, labels=(20,), n_seeds=1, modes=("scratch",))
+    more = replace(one, checkpoints=(str(alike), *one.checkpoints, str(folder / "unlike")))
+    first = run_study(one, tmp_path)
+    before = trained(tmp_path)
+    grown = run_study(more, tmp_path)
+    assert before.items() <= trained(tmp_path).items()
+    assert len(trained(tmp_path)) == 2
+    assert [row["network"] for row in grown["rows"]] == ["alike", "unlike"]
+    assert grown["rows"][0] == first["rows"][0] | {"network": "alike"}
+
+    for path in tmp_path.glob("runs/*/evaluation.json"):
+        path.unlink()
+    after = trained(tmp_path)
+    assert run_study(more, tmp_path)["rows"] == grown["rows"]
+    assert trained(tmp_path) == after
 
 
 def test_networks_of_one_name_in_two_folders_are_told_apart(wanted, folder):
@@ -177,7 +201,7 @@ def test_a_mean_is_not_taken_of_the_lucky_runs_only():
 
 def _two_runs():
     recipes = [module.Finetuning("a", ("b",), seed=seed) for seed in (1, 2)]
-    return [module.Run("a", recipe) for recipe in recipes]
+    return [module.Run("a", "a", recipe) for recipe in recipes]
 
 
 def test_the_table_has_a_line_for_every_row(finished):
@@ -185,6 +209,15 @@ def test_the_table_has_a_line_for_every_row(finished):
     text = (folder / "study.md").read_text()
     assert text == study_table(json.loads((folder / "study.json").read_text()))
     assert len(text.splitlines()) == 2 + len(result["rows"])
+
+
+def test_jets_that_trained_are_pointed_out_in_table_and_card(wanted, tmp_path):
+    study = replace(wanted, labels=(20,), n_seeds=1, modes=("full",))
+    for split in ("all", "test"):
+        result = run_study(replace(study, split=split), tmp_path / "studies" / "any")
+        (section,) = study_sections(tmp_path)
+        for text in (study_table(result), section):
+            assert ("Jets that trained the networks are among those of the test" in text) is (split == "all")
 
 
 def test_one_command_runs_the_study_and_draws_it(backbone, data, tmp_path):
@@ -253,6 +286,16 @@ def test_a_map_spreads_jets_and_shows_views_of_the_same_events(backbone, tmp_pat
     assert abs(np.corrcoef(jets.points.T)[0, 1]) < 1e-6
     assert 1 > jets.explained[0] > jets.explained[1] > 0
     assert np.abs(first - second).mean() > 0.1
+
+
+def test_views_on_a_map_are_of_the_same_events_where_one_has_fewer(backbone, tmp_path):
+    views = toys(), toys(variation="again").select(np.arange(200))
+    data = write_toys(tmp_path / "views.parquet", *views)
+    jets = map_jets(AutoModel.from_pretrained(backbone), hepfm.open(data), variations=("nominal", "again"), n_jets=20)
+    first, second = (jets.points[jets.views == view] for view in (0, 1))
+    distances = np.abs(second[:, np.newaxis] - first).max(axis=2).min(axis=1)
+    assert len(second) > 3
+    assert distances.max() < 1e-3
 
 
 def test_a_map_has_a_folder_before_it_is_made(backbone, data, tmp_path):

@@ -4,6 +4,7 @@ What a folder holds is in `hepfm.training.run`; `evaluation.json` is what `hepfm
 """
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -113,8 +114,10 @@ class _Run:
 
     @property
     def base(self) -> str | None:
-        """The network whose weights it began with."""
+        """The network whose weights it began with; None from scratch, whatever network it is compared with."""
         how = tomllib.loads(self.recipe)
+        if how.get("mode") == "scratch":
+            return None
         return how.get("checkpoint") or how.get("backbone", {}).get("checkpoint") or None
 
     @property
@@ -268,7 +271,7 @@ def _merit(run: _Run, folder: Path) -> str:
     found = run.evaluation
     if found is None:
         there = (folder / "map.png").exists()
-        return _last_validation(folder) + there * f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n"
+        return _validation(run, folder) + there * f"\n![jets as points of a plane](map.png)\n\n*{_MAP_TEXT}.*\n"
     trained = "; jets that trained it are among them" if found.get("has_training_jets") else ""
     n_out = f"; {found['n_left_out']:,} of other classes were left out" if found["n_left_out"] else ""
     alike = "; their weights are not used" if found.get("has_weights") else ""
@@ -301,15 +304,19 @@ def _merit(run: _Run, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _last_validation(folder: Path) -> str:
-    """What the last evaluation during the training found."""
-    last: dict[str, float] = {}
-    for entry in read_metrics(folder):
-        last |= {name: value for name, value in entry.items() if name.startswith("validation_")}
-    if not last:
+def _validation(run: _Run, folder: Path) -> str:
+    """What the evaluation during the training found whose weights the network has."""
+    entries = [{n: v for n, v in entry.items() if n.startswith("validation_")} for entry in read_metrics(folder)]
+    found = [entry for entry in entries if entry]
+    if not found:
         return ""
-    rows = [(name.removeprefix("validation_").replace("_", " "), _plain(value)) for name, value in last.items()]
-    return "On jets that trained nothing, at the end of the training:\n\n" + markdown_table(("", ""), rows)
+    kept, where = found[-1], "On jets that trained nothing, at the end of the training"
+    if run.is_tagger:
+        # No number, null here, is worse than any; of equal ones the first is kept.
+        kept = min(found, key=lambda entry: math.inf if (loss := entry["validation_loss"]) is None else loss)
+        where = "On the jets that decided which weights are kept"
+    rows = [(name.removeprefix("validation_").replace("_", " "), _plain(value)) for name, value in kept.items()]
+    return f"{where}:\n\n{markdown_table(('', ''), rows)}"
 
 
 def _robustness(robustness: Mapping[str, Any]) -> str:

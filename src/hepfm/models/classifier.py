@@ -160,7 +160,7 @@ class JetHead(nn.Module):
             # A jet of nothing attends to padding, which is zero.
             attended = mask | ~mask.any(1, keepdim=True)
             weights = self.query(encoded).squeeze(-1).float().masked_fill(~attended, -torch.inf).softmax(-1)
-            pooled = (weights.unsqueeze(-1) * encoded).sum(1)
+            pooled = (weights.unsqueeze(-1) * encoded).sum(1).to(self.norm.weight.dtype)
         features = self.norm(pooled)
         if self.hidden is not None:
             features = functional.gelu(self.hidden(features))

@@ -208,15 +208,18 @@ class ParticleTokenizer(PreTrainedModel):
             seed: of random choices.
 
         Raises:
-            InputError: the jets lack an input, or are too few.
+            InputError: the jets lack an input, have a value that is no number, or are too few.
         """
-        values = torch.from_numpy(constituent_inputs(table, self.inputs))
+        physical = constituent_inputs(table, self.inputs)
+        # One would make centres of codes that are no numbers, and no jet near any code.
+        self._check_numbers(physical)
+        values = torch.from_numpy(physical)
         self.targets.fit(values)
         torch.manual_seed(seed)
         if isinstance(self.network, KMeans):
             self.network.fit(self.targets.as_network_input(values), seed)
             return
-        self.network.quantiser.start(self._vectors(values.numpy(), table.offsets))
+        self.network.quantiser.start(self._vectors(physical, table.offsets))
         self.train()
 
     @torch.no_grad()
@@ -249,13 +252,21 @@ class ParticleTokenizer(PreTrainedModel):
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Leave weights as the layers made them."""
 
-    @torch.no_grad()
-    def _encode_flat(self, values: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ids of constituents that lie one after another: (M, F) to (M,). Jets of similar length go together."""
+    def _check_numbers(self, values: NDArray[np.float32]) -> None:
+        """Check inputs, shape (M, F).
+
+        Raises:
+            InputError: one of them is no number.
+        """
         if not np.isfinite(values).all():
             place = int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])
             msg = f"constituents have values of {self.inputs[place]} that are no numbers (NaN or infinite)"
             raise InputError(msg)
+
+    @torch.no_grad()
+    def _encode_flat(self, values: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ids of constituents that lie one after another: (M, F) to (M,). Jets of similar length go together."""
+        self._check_numbers(values)
         self.eval()
         ids = np.empty(len(values), np.int64)
         if isinstance(self.network, KMeans):

@@ -46,7 +46,7 @@ def _names_of(dataset: Dataset, column: str, distinct: NDArray[Any]) -> dict[Any
     if distinct.dtype.kind == "U":
         return {word: word for word in distinct.tolist()}
     if distinct.dtype.kind == "b":
-        return {False: f"not_{column}", True: column}
+        return {value: column if value else f"not_{column}" for value in distinct.tolist()}
     known: dict[int, str] = {}
     if column == "jet_label":
         known = dict(enumerate(dataset.classes))

@@ -1,5 +1,6 @@
 """Jets as points in a plane: what a backbone tells apart, seen from the side where it is widest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,11 +67,12 @@ def map_jets(
     Raises:
         InputError: no such variation or column, missing inputs, or too few jets.
     """
+    Source(dataset, None).check_column(column)
     names = variations or (first_variation(dataset),)
     inputs = tuple(backbone.config.inputs)
     missing = missing_inputs(inputs, dataset.columns) if allow_missing else ()
     wanted = (*needed_columns(inputs, dataset.columns, missing), column)
-    tables = [_some(Source(dataset, None, name), wanted, n_jets) for name in names]
+    tables = _same_events(dataset, names, wanted, n_jets)
     table = JetTable.concatenate(tables)
     if table.n_jets < 3:
         msg = f"{dataset.name}: {table.n_jets} jets to show; expected three or more in the test split."
@@ -88,14 +90,16 @@ def map_jets(
     )
 
 
-def _some(source: Source, columns: tuple[str, ...], n_jets: int) -> JetTable:
+def _same_events(
+    dataset: Dataset, variations: Sequence[str | None], columns: Sequence[str], n_jets: int
+) -> list[JetTable]:
     """About so many jets that no network trained on, where that is known; the same events of every variation."""
-    source.check_column(columns[-1])
-    if source.dataset.knows_events:
-        source = Source(source.dataset, "test", source.variation)
-    events = source.events()
-    places = np.flatnonzero(unit_hash(events, _SEED) < n_jets / max(1, len(events)))
-    return source.read(columns, places)
+    split = "test" if dataset.knows_events else None
+    sources = [Source(dataset, split, name) for name in variations]
+    events = [source.events() for source in sources]
+    share = n_jets / max(1, len(events[0]))
+    places = [np.flatnonzero(unit_hash(numbers, _SEED) < share) for numbers in events]
+    return [source.read(columns, rows) for source, rows in zip(sources, places, strict=True)]
 
 
 def _principal(vectors: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -100,10 +100,12 @@ def evaluate(
     names = question.variations or dataset.variations or (None,)
     truth = _true_classes(tagger, dataset, question)
     truth_names = tuple(truth)
-    scored: dict[str, Scored] = {}
-    for number, name in enumerate(names):
-        source = Source(dataset, question.split, name)
-        scored[name or "all"] = _score(tagger, source, number, question, truth, report)
+    sources = {name or "all": Source(dataset, question.split, name) for name in names}
+    share = _share(next(iter(sources.values())), question)
+    scored = {
+        name: _score(tagger, source, number, share, question, truth, report)
+        for number, (name, source) in enumerate(sources.items())
+    }
     nominal = next(iter(scored.values()))
     where = f"the {question.split} split of {dataset.name}" if question.split else dataset.name
     if not len(nominal.truth):
@@ -225,15 +227,27 @@ def _check_mixed_samples(dataset: Dataset, label: str) -> None:
         raise InputError(msg)
 
 
-def _score(
-    tagger: Tagger, source: Source, number: int, question: Question, classes: _Truth, report: Progress | None
-) -> Scored:
-    """Score the jets of the variation of some number."""
-    dataset = source.dataset
+def _share(source: Source, question: Question) -> float:
+    """The share of the events that is scored: that of the first variation, so that all have the same ones.
+
+    Raises:
+        InputError: the jets have no such label.
+    """
     source.check_column(question.label)
-    share = 1.0
-    if question.n_jets:
-        share = min(1.0, question.n_jets / max(1, len(source.events())))
+    return min(1.0, question.n_jets / max(1, len(source.events()))) if question.n_jets else 1.0
+
+
+def _score(
+    tagger: Tagger,
+    source: Source,
+    number: int,
+    share: float,
+    question: Question,
+    classes: _Truth,
+    report: Progress | None,
+) -> Scored:
+    """Score a share of the events of the variation of some number."""
+    dataset = source.dataset
     further = [name for name in ("event_id", "jet_index", "weight") if name in dataset.columns]
     weights: set[float] = set()
     scores, labels, events, jets, done = [], [], [], [], 0

@@ -135,4 +135,4 @@ def displacements(constituents: torch.Tensor, inputs: Sequence[str]) -> torch.Te
     d0, d0_error, dz, dz_error = (constituents[..., list(inputs).index(name)] for name in TRACKS)
     significance = torch.hypot(d0 / d0_error, dz / dz_error)
     classes = torch.bucketize(significance, torch.tensor(SIGNIFICANCES))
-    return torch.where((d0_error > 0) & (dz_error > 0), classes, NOT_ASKED)
+    return torch.where((d0_error > 0) & (dz_error > 0) & significance.isfinite(), classes, NOT_ASKED)

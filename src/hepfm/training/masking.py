@@ -136,7 +136,9 @@ def split(
     counts = mask.sum(1)
     n_hidden = np.clip(np.rint(share * counts).astype(np.int64), 1, np.maximum(counts - 1, 0))
     n_hidden = np.where(counts > 1, n_hidden, 0)
-    keys = np.where(mask, rng.random(mask.shape, np.float32), 2.0)
+    # Drawn for the constituents that there are: how far a batch is padded decides nothing.
+    keys = np.full(mask.shape, 2.0)
+    keys[mask] = rng.random(int(counts.sum()))
     # The smallest keys are hidden. The last sort brings visible ones to the front, each kind in its own order.
     chosen = np.argsort(np.argsort(keys, axis=1), axis=1) < n_hidden[:, None]
     order = np.argsort(np.where(mask, chosen, 2).astype(np.int8), axis=1, kind="stable")

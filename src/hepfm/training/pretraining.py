@@ -321,18 +321,35 @@ class _Jets:
         )
         self.lengths = self.padded.lengths
         self.make: Make
-        if recipe.objective == "rs3l":
+        if in_pairs:
             pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)
-            self.make, self.lengths = PairBatches(self.padded, pairs, inputs, views), first_lengths(pairs, self.lengths)
+            _check_pairs(pairs, datasets, tables, f"pairs = {recipe.rs3l.pairs!r} of {', '.join(variations)}")
+            self.lengths = first_lengths(pairs, self.lengths)
+        if recipe.objective == "rs3l":
+            self.make = PairBatches(self.padded, pairs, inputs, views)
             return
         how = recipe.mpm
         masked = MaskedBatches(
             self.padded, inputs, share=how.share, targets=how.targets, views=views, encode=codes.encode
         )
-        self.make = masked
-        if in_pairs:
-            pairs = ViewPairs(rows_of_views(table, variations), recipe.rs3l.pairs)
-            self.make, self.lengths = masked_pairs(pairs, masked), first_lengths(pairs, self.lengths)
+        self.make = masked_pairs(pairs, masked) if in_pairs else masked
+
+
+def _check_pairs(pairs: ViewPairs, datasets: Sequence[Dataset], tables: Sequence[JetTable], wanted: str) -> None:
+    """Check that every dataset has pairs: one without would train nothing, and nobody would know.
+
+    Raises:
+        InputError: one has none.
+    """
+    ends = np.cumsum([table.n_jets for table in tables])
+    owners = set(np.searchsorted(ends, pairs.rows.max(axis=1), side="right").tolist())
+    for number, dataset in enumerate(datasets):
+        if number not in owners:
+            msg = (
+                f"{dataset.name}: no jet has two views to compare ({wanted}). Choose variations the first of which "
+                "these jets have, or pairs = 'any'; or leave them out."
+            )
+            raise InputError(msg)
 
 
 def _with_unknown(table: JetTable, names: Iterable[str]) -> JetTable:

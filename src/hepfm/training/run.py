@@ -9,6 +9,7 @@ config.json, model.safetensors  the finished network
 
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -167,7 +168,8 @@ def _best_so_far(training: Training, out: Path) -> BestWeights | None:
     if training.keep_best is None:
         return None
     key = f"validation_{training.keep_best}"
-    past = {entry["step"]: entry[key] for entry in read_metrics(out) if key in entry}
+    # What is no number is null there.
+    past = {e["step"]: math.inf if e[key] is None else e[key] for e in read_metrics(out) if key in e}
     return BestWeights(out, training.keep_best, training.patience, past)
 
 

@@ -1,9 +1,10 @@
 """How many labels a pre-trained network saves: taggers fine-tuned with few and many labels, and from scratch."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from hepfm.training.finetuning import MODES, Finetuning, Mode
 from hepfm.training.labels import Chosen, Labels, choose
 from hepfm.training.memory import in_memory
 from hepfm.training.origin import describe_data, digests_of
-from hepfm.training.recipes import write_recipe
+from hepfm.training.recipes import read_recipe, write_recipe
 from hepfm.training.scoring import Tagger, inputs_of
 from hepfm.training.source import Source, first_variation, open_source
 
@@ -105,18 +106,36 @@ class Study:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a study: the network's name, and its recipe."""
+    """One training of a study.
+
+    Attributes:
+        network: its name in the table.
+        begins: what it begins with, in the name of its folder: the network; or the architecture, by its digest, from
+            scratch: that stays when a study grows by networks.
+        recipe: of the training.
+    """
 
     network: str
+    begins: str
     recipe: Finetuning
 
     @property
     def name(self) -> str:
         """Of its folder."""
         labels = self.recipe.labels
-        parts = (self.network, self.recipe.mode, f"{labels.n_jets}")
         fraction = (f"f{labels.signal_fraction:g}",) * bool(labels.signal_fraction)
-        return "-".join(part for part in (*parts, *fraction, f"s{self.recipe.seed}") if part)
+        return "-".join((self.begins, self.recipe.mode, f"{labels.n_jets}", *fraction, f"s{self.recipe.seed}"))
+
+    def in_folder(self, folder: Path) -> "Run":
+        """The same as it was begun there: from scratch, any network of the architecture does.
+
+        Raises:
+            InputError: the folder's recipe is damaged.
+        """
+        if self.recipe.mode != "scratch" or not (folder / RECIPE).exists():
+            return self
+        begun = read_recipe(Finetuning, folder / RECIPE)
+        return replace(self, recipe=replace(self.recipe, checkpoint=begun.checkpoint))
 
 
 def plan(study: Study) -> tuple[Run, ...]:
@@ -152,8 +171,9 @@ def plan(study: Study) -> tuple[Run, ...]:
                             precision=study.precision,
                             seed=seed,
                         )
+                        begins = architecture if mode == "scratch" else names[name]
                         alone = mode == "scratch" and len(first_of) == 1
-                        runs.append(Run("" if alone else names[name], recipe))
+                        runs.append(Run("" if alone else names[name], begins, recipe))
     return tuple(runs)
 
 
@@ -167,10 +187,10 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
         report: told which training runs.
 
     Returns:
-        What `study.json` holds: the study; `rows`: network, mode, number of labels and signal fraction, with mean,
-        spread (standard deviation over seeds) and values of each measure; and where views are compared `histograms`:
-        network, mode, number of labels, signal fraction, and by variation and true class the counts of scores, of all
-        seeds together.
+        What `study.json` holds: the study; whether jets that trained are among those of the test; `rows`: network,
+        mode, number of labels and signal fraction, with mean, spread (standard deviation over seeds) and values of each
+        measure; and where views are compared `histograms`: network, mode, number of labels, signal fraction, and by
+        variation and true class the counts of scores, of all seeds together.
 
     Raises:
         InputError: no such checkpoint, data or class, or fewer jets than labels wanted.
@@ -188,10 +208,11 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
     names = [c for c in columns_for(tuple(inputs)) if c in jets.columns]
     test = _TestJets(study, tuple(inputs), digests_of(jets.origin[0]))
     found: list[tuple[Run, dict[str, Any]]] = []
-    for done, run in enumerate(runs):
+    for done, planned in enumerate(runs):
         if report is not None:
-            report(run.name, done, len(runs))
-        folder = out / "runs" / run.name
+            report(planned.name, done, len(runs))
+        folder = out / "runs" / planned.name
+        run = planned.in_folder(folder)
         training = chosen[run.recipe.labels, run.recipe.seed]
         recipe = run.recipe.resolved(int((~training.is_validation).sum()))
         evaluation = _finished(folder, recipe, jets.origin, test)
@@ -205,6 +226,7 @@ def run_study(study: Study, out: Path, *, report: Progress | None = None) -> dic
         result = {
             "study": asdict(study),
             "test": test.described,
+            "has_training_jets": any(evaluation["has_training_jets"] for _, evaluation in found),
             "rows": list(_rows(found)),
             "histograms": list(_histograms(found)),
         }
@@ -354,7 +376,10 @@ def _rejection(evaluation: dict[str, Any], efficiency: float) -> float | None:
 
 
 def study_table(result: dict[str, Any]) -> str:
-    """The rows of a study as a table in Markdown; ± is the standard deviation over seeds."""
+    """The rows of a study as a table in Markdown; ± is the standard deviation over seeds.
+
+    Below it stands whether jets that trained the networks are among those that they were tested on.
+    """
     weak = len({row["signal_fraction"] for row in result["rows"]}) > 1
     # In the order of the row that has most of them.
     fullest = sorted(result["rows"], key=len, reverse=True)
@@ -366,7 +391,8 @@ def study_table(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         cells = [row["network"] or "-", row["mode"], f"{row['n_labels']:,}", *[f"{row['signal_fraction']:g}"] * weak]
         lines.append([*cells, *(_cell(row, name) for name in measures), str(row["n_runs"])])
-    return markdown_table(head, lines)
+    among = "\nJets that trained the networks are among those of the test: they look better than they are.\n"
+    return markdown_table(head, lines) + (among if result["has_training_jets"] else "")
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
@@ -381,11 +407,12 @@ def _cell(row: dict[str, Any], name: str) -> str:
 
 
 def _architecture(name: str) -> str:
-    """What is the same for networks that only differ in their weights."""
-    config = AutoModel.from_pretrained(name).config.to_dict()
+    """A short digest of what is the same for networks that only differ in their weights."""
+    # Without the defaults of transformers, which change with its versions.
+    config = AutoModel.from_pretrained(name).config.to_diff_dict()
     for key in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
         config.pop(key, None)
-    return json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
 def _short_names(checkpoints: Sequence[str]) -> dict[str, str]:
