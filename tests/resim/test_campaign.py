@@ -188,6 +188,16 @@ def test_digest_does_not_change_with_what_only_people_read() -> None:
     assert reference.differences(same) == []
 
 
+def test_digest_does_not_change_with_how_a_number_is_written() -> None:
+    reference = replace(a_campaign(), selection=replace(SELECTION, radius=1.0), match_radius=1.0)
+    same = replace(
+        reference, selection=replace(SELECTION, radius=1, pt_min=400), match_radius=1, beams=Beams(energy_a=6500)
+    )
+    assert same == reference
+    assert (same.digest, same.frozen_digest) == (reference.digest, reference.frozen_digest)
+    assert plan(10, "1", jet_pt=(500, 1000)).digest == plan(10, "1", jet_pt=(500.0, 1000.0)).digest
+
+
 def test_digest_does_not_change_with_the_place_of_a_file(tmp_path: Path) -> None:
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -441,6 +451,21 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     good = lhe_file(tmp_path / "good.lhe", 2)
     assert "n_events is 0" in refusal(n_events=0, variations="1", lhe=[good])
     assert "n_events is -3" in refusal(n_events=-3, variations="1", lhe=[good])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"processes": (Process("events", lhe="/d\udcff/events.lhe", n_available=100),)},
+        {"processes": (Process("events", hepmc="/d\udcff/events.hepmc", n_available=100),)},
+        {"variations": (Variation("mine", hepmc="/d\udcff"),)},
+        {"variations": (Variation("mine", external="/d\udcff/mine.sh {lhe} {hepmc}"),)},
+    ],
+)
+def test_path_that_is_not_utf_8_is_refused_before_campaign_toml_is_written(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"'/d\\udcff.*' is not UTF-8") as raised:
+        check(replace(a_campaign(), **change))
+    assert "\n" not in str(raised.value)
 
 
 def test_file_whose_name_could_not_be_stored_is_refused_while_planning(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hepfm.errors import CampaignError, HepfmError
 from hepfm.formats.hdf5 import read_attributes, read_shard, write_shard
 from hepfm.resim import Campaign, repair
 from hepfm.resim.check import check_campaign
+from hepfm.resim.hard import read_block, write_block
 from hepfm.table import JetTable
 
 SHARD = "shards/quick/QCD-000000.h5"
@@ -268,6 +269,15 @@ def test_frozen_events_that_end_too_early_are_found_and_made_again(folder: Path,
     assert repair(folder)[1] == [path]
     assert (folder / path).read_bytes() == whole
     assert problems(folder) == []
+
+
+def test_frozen_events_of_which_some_are_missing_are_found_and_made_again(folder: Path) -> None:
+    path = "hard/QCD-000000.lhe.gz"
+    whole = (folder / path).read_bytes()
+    write_block(folder / path, read_block(folder / path).take(np.arange(20)))
+    assert problems(folder) == [f"{path}: the frozen events cannot be read (20 of 30)"]
+    assert repair(folder)[1] == [path]
+    assert (folder / path).read_bytes() == whole
 
 
 def test_folder_that_is_no_campaign_is_one_clear_error(tmp_path: Path) -> None:

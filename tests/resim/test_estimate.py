@@ -106,6 +106,17 @@ def test_events_of_files_can_be_priced(shared: Path, quick_variations: str) -> N
     assert all(e.seconds > 0 and e.n_bytes > 0 for e in found)
 
 
+def test_views_from_files_are_priced_without_the_files_which_hold_whole_blocks(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    """Also those that keep their hadrons."""
+    farmed = Variation("farmed", hepmc=str(tmp_path))
+    variations = (farmed, Variation("again", freeze="hadron", base="farmed"))
+    found = estimate(replace(small_campaign[0], n_events=2, variations=variations)).variations
+    assert [e.variation for e in found] == ["farmed", "again"]
+    assert all(e.seconds > 0 and e.n_bytes > 0 for e in found)
+
+
 def test_summary_adds_up_what_the_shards_recorded(small_campaign: tuple[Campaign, Path]) -> None:
     campaign, folder = small_campaign
     records = manifest.read(folder)

@@ -14,6 +14,7 @@ import pyhepmc
 import pytest
 from scipy.stats import ks_2samp
 
+from hepfm import resim
 from hepfm.errors import GeneratorError, InputError
 from hepfm.formats.hepmc import HepmcReader, read_hepmc
 from hepfm.resim.alignment import Traces, align, leaves_collision
@@ -28,6 +29,7 @@ from hepfm.resim.shower import Showered, shower
 from hepfm.schema import JET_CLASSES, JET_FLAVOURS
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "external" / "pythia_hepmc.py"
+SUPERVISOR = Path(resim.__file__).with_name("supervise.py")
 PYTHIA = f"{sys.executable} {EXAMPLE} {{lhe}} {{hepmc}} {{seed}} {{n_events}}"
 QUICK = ' --set "PartonLevel:MPI = off"'
 
@@ -393,8 +395,8 @@ def test_failure_is_one_line_with_the_last_words_of_the_program(
         assert "\n" not in str(caught.value)
 
 
-def test_program_and_what_it_started_end_with_a_worker_that_is_killed(
-    frozen: Callable[..., HardEvents], tmp_path: Path
+def test_program_what_it_started_and_its_folder_end_with_a_worker_that_is_killed(
+    frozen: Callable[..., HardEvents], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = tmp_path / "pid"
     sleeper = "[sys.executable, '-c', 'import time; time.sleep(60)']"
@@ -409,13 +411,30 @@ def test_program_and_what_it_started_end_with_a_worker_that_is_killed(
         "from hepfm.resim.hard import read_block\n"
         "shower_externally(read_block(Path(sys.argv[1])), sys.argv[2], 1)"
     )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     worker = subprocess.Popen([sys.executable, "-c", code, str(block), command])
     wait_until(lambda: started.exists() and started.read_text() != "")
     child = int(started.read_text())
     assert is_running(child)
+    assert len(list(scratch.iterdir())) == 1
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     wait_until(lambda: not is_running(child))
+    wait_until(lambda: not list(scratch.iterdir()))
+
+
+def test_folder_is_there_until_its_caller_has_read_what_the_program_wrote(tmp_path: Path) -> None:
+    """Or is gone: the caller may be killed after the program has ended, too."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    words = [sys.executable, SUPERVISOR, folder, "touch", "events.hepmc"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == b"0\n"
+        assert [path.name for path in folder.iterdir()] == ["events.hepmc"]
+    assert (list(tmp_path.iterdir()), supervisor.returncode) == ([], 0)
 
 
 def is_running(pid: int) -> bool:

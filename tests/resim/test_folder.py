@@ -161,6 +161,18 @@ def test_extension_with_views_is_not_taken_back(small_campaign: tuple[Campaign, 
     assert digests(copy) == digests(folder)
 
 
+def test_refused_campaign_takes_nothing_back(small_campaign: tuple[Campaign, Path], tmp_path: Path) -> None:
+    """Though the last variation of the folder has no view yet, one before it has: the rest is not what is asked for."""
+    campaign, folder = small_campaign
+    copy = shutil.copytree(folder, tmp_path / "c")
+    larger = extend(copy, (EXTRA,))
+    before = [(copy / name).read_bytes() for name in ("campaign.toml", "manifest.json")]
+    with pytest.raises(CampaignError, match="variations differ"):
+        prepare(replace(campaign, variations=campaign.variations[:1]), copy)
+    assert [(copy / name).read_bytes() for name in ("campaign.toml", "manifest.json")] == before
+    prepare(larger, copy)
+
+
 def test_extension_that_another_process_runs_is_not_taken_back(
     small_campaign: tuple[Campaign, Path], tmp_path: Path
 ) -> None:

@@ -247,3 +247,15 @@ def test_real_files_are_taken_in(shared: Path, tmp_path: Path, name: str) -> Non
     assert sum(r.n_events for r in records.values()) == campaign.n_events == (25 if "3" in name else 1)
     assert sum(r.n_missing for r in records.values()) == 0
     assert check_campaign(tmp_path / "c").problems == []
+
+
+def test_finished_events_that_changed_are_not_simulated_under_the_same_ids(shared: Path, tmp_path: Path) -> None:
+    file, folder = Path(shutil.copy(shared / "data" / "example_hepmc2.hepmc", tmp_path)), tmp_path / "c"
+    campaign = plan(hepmc=[file], variations=(Variation("nominal"),))
+    before = run_here(campaign, folder)
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    larger = extend(folder, (Variation("redetect", freeze="hadron"),))
+    with pytest.raises(InputError, match=r"example_hepmc2\.hepmc is not the file that the campaign was made from"):
+        run_here(larger, folder)
+    file.unlink()
+    assert run_here(campaign, folder) == before, "what is finished needs the file no more"

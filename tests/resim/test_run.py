@@ -29,7 +29,7 @@ from hepfm.resim.campaign import Task
 from hepfm.resim.check import check_campaign
 from hepfm.resim.folder import CAMPAIGN_FILE
 from hepfm.resim.frozen import hard_events
-from hepfm.resim.hard import EVENT_COLUMNS, PARTICLE_COLUMNS, read_block
+from hepfm.resim.hard import EVENT_COLUMNS, PARTICLE_COLUMNS, read_block, write_block
 from hepfm.resim.repair import repair
 from hepfm.resim.run import Progress
 from hepfm.resim.views import simulate_views
@@ -463,6 +463,38 @@ def test_interrupted_run_leaves_no_worker_behind_and_goes_on(
     assert workers() == []
     run_here(campaign, tmp_path / "c")
     assert digests(tmp_path / "c") == digests(folder)
+
+
+def test_interrupted_run_leaves_nothing_to_do_to_an_executor_of_ones_own(
+    small_campaign: tuple[Campaign, Path], tmp_path: Path
+) -> None:
+    """Its tasks would write into the folder when somebody else may have it."""
+    campaign = replace(small_campaign[0], n_events=20, chunk_events=5)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.n_shards_done == 1:
+            raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(KeyboardInterrupt):
+            run(campaign, tmp_path / "c", executor, workers=1, report=interrupt)
+        left = digests(tmp_path / "c")
+        executor.submit(int).result()
+    assert digests(tmp_path / "c") == left
+
+
+def test_frozen_events_of_another_number_are_refused(copy: tuple[Campaign, Path]) -> None:
+    """A late task of a smaller campaign may have written them; the others would only seem to have no jets."""
+    campaign, folder = copy
+    path = folder / campaign.block_path(0, 0)
+    write_block(path, read_block(path).take(np.arange(20)))
+    forget(folder, "shards/quick/QCD-000001.h5")
+    with pytest.raises(InputError, match=rf"{path} holds 20 frozen events, expected 30") as raised:
+        run_here(campaign, folder)
+    assert "\n" not in str(raised.value)
+    path.unlink()
+    run_here(campaign, folder)
+    assert check_campaign(folder).problems == []
 
 
 def test_run_killed_while_it_made_its_folder_can_start_again(

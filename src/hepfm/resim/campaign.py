@@ -88,7 +88,7 @@ class Campaign:
 
     def _settings(self) -> dict[str, Any]:
         """Everything that decides on the dataset; of processes and variations, what is not as by default."""
-        settings = asdict(self)
+        settings = _typed(self) | {"selection": _typed(self.selection), "beams": _typed(self.beams)}
         settings["processes"] = [what_decides(p) for p in self.processes]
         settings["variations"] = [what_decides(v) for v in self.variations]
         return settings
@@ -174,6 +174,11 @@ class Campaign:
         """Paths and numbers of the blocks that hold a chunk's frozen events; at least that of its start."""
         size, last = BLOCK_EVENTS, max(chunk.start, chunk.stop - 1)
         return {self.block_path(chunk.process, b): b for b in range(chunk.start // size, last // size + 1)}
+
+    def events_of_block(self, process: int, block: int) -> range:
+        """The events that a block of frozen events is made of, in the count of their process."""
+        start = block * BLOCK_EVENTS
+        return range(start, min(start + BLOCK_EVENTS, self.events_of(process)))
 
     def outgrown(self, n_events: int) -> tuple[list[str], list[str]]:
         """What this campaign of Pythia's events ends with, and a larger one has more of.
@@ -282,6 +287,7 @@ def check(campaign: Campaign) -> None:
             raise InputError(msg)
     _check_names("process", [p.name for p in campaign.processes])
     _check_names("variation", [v.name for v in campaign.variations])
+    _check_paths(campaign)
     for process in campaign.processes:
         if process.label is not None and process.label not in JET_CLASSES:
             raise InputError(unknown_name(f"label of process '{process.name}'", str(process.label), JET_CLASSES))
@@ -348,6 +354,18 @@ def _check_names(kind: str, names: list[str]) -> None:
             raise InputError(msg)
 
 
+def _check_paths(campaign: Campaign) -> None:
+    """Files and commands are written into campaign.toml, which is UTF-8; the name of a file may be any bytes."""
+    settings = asdict(campaign)
+    for part in (*settings["processes"], *settings["variations"]):
+        for text in part.values():
+            try:
+                str(text).encode()
+            except UnicodeEncodeError as error:
+                msg = f"{text!r} is not UTF-8, as a campaign's settings are. Rename the file or folder."
+                raise InputError(msg) from error
+
+
 def what_decides(part: Process | Variation) -> dict[str, Any]:
     """The settings of a process or variation that decide on the dataset, as far as they are not the default."""
     described = {"description", "citation", "note"}
@@ -355,6 +373,12 @@ def what_decides(part: Process | Variation) -> dict[str, Any]:
         described |= {"lhe", "hepmc"}  # where the file lies; its sha256 says what it holds
     values = {f.name: (getattr(part, f.name), f.default) for f in fields(part) if f.name not in described}
     return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _typed(part: Campaign | JetSelection | Beams) -> dict[str, Any]:
+    """The fields of a dataclass; a number that may have a fraction is a float, though it was given as 500."""
+    hints = get_type_hints(type(part))
+    return {name: float(value) if hints[name] is float else value for name, value in asdict(part).items()}
 
 
 def _digest(settings: dict[str, Any]) -> str:

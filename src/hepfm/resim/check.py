@@ -20,8 +20,7 @@ from hepfm.table import JetTable
 
 # Constituents are float32: sums of a hundred of them agree to some 1e-6.
 _SUM_TOLERANCE = 1e-4
-_READ_BYTES = 2**20
-_END_OF_EVENTS = b"</LesHouchesEvents>\n"
+_END_OF_EVENT, _END_OF_EVENTS = b"</event>", b"</LesHouchesEvents>\n"
 _SHARED = ("jet_label", "truth_pt", "truth_eta", "truth_phi", "truth_pdg_id", "weight")
 
 
@@ -84,16 +83,19 @@ def check_campaign(folder: Path | str) -> Findings:
 
 
 def _check_blocks(folder: Path, campaign: Campaign, chunks: Iterable[Chunk], findings: Findings) -> None:
-    """Find frozen events of some chunks that are gone or damaged, by their gzip file's checksum and their last line."""
-    for path in sorted({path for chunk in chunks for path in campaign.blocks_of(chunk)}):
+    """Find frozen events of some chunks that are gone or damaged: by checksum, last line and, if Pythia's, number."""
+    blocks = {path: (c.process, block) for c in chunks for path, block in campaign.blocks_of(c).items()}
+    for path, block in sorted(blocks.items()):
         try:
             with open_file(folder / path) as packed, gzip.open(packed) as file:
-                end = b""
-                while read := file.read(_READ_BYTES):
-                    end = (end + read)[-len(_END_OF_EVENTS) :]
-            if end != _END_OF_EVENTS:
+                content = file.read()
+            if not content.endswith(_END_OF_EVENTS):
                 # gzip takes an empty file for empty contents.
                 msg = "empty or cut off"
+                raise EOFError(msg)
+            found, expected = content.count(_END_OF_EVENT), len(campaign.events_of_block(*block))
+            if found != expected and not campaign.from_files:
+                msg = f"{found} of {expected}"
                 raise EOFError(msg)
         except (OSError, EOFError, zlib.error) as error:
             findings.damaged_blocks.append(path)

@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context, parent_process
@@ -97,6 +97,20 @@ def check_alive(pool: Executor) -> None:
     if getattr(client, "status", "running") != "running":
         msg = "the connection to the Dask scheduler is lost. Start it anew, then run the same command again to go on."
         raise CampaignError(msg)
+
+
+@contextmanager
+def leaving_none(pool: Executor, tasks: Collection[Future[Any]]) -> Iterator[None]:
+    """Take back the tasks that are left at the end, and stay until those of them that have begun are done.
+
+    They must not write into a campaign folder that somebody else may have by then. Processes of this machine end with
+    `local_executor`; Dask lets go of tasks that have begun, too, and they write what nobody records.
+    """
+    try:
+        yield
+    finally:
+        if not isinstance(pool, LocalPool):
+            wait([task for task in tasks if not task.cancel()])
 
 
 def is_loss(error: BaseException) -> bool:

@@ -1,13 +1,14 @@
 """Shower frozen events with another program: a Les Houches file goes out, a HepMC file comes back."""
 
 import gzip
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hepfm.errors import GeneratorError, InputError
@@ -73,7 +74,7 @@ def check_program(command: str, owner: str = "external generator") -> list[str]:
 def shower_externally(events: HardEvents, command: str, seed: int) -> Showered:
     """Shower frozen events with an external program.
 
-    The program runs once, without a shell, in a folder of its own that is removed afterwards. It ends with
+    The program runs once, without a shell, in a folder of its own that is removed afterwards. Both end with
     this process, whatever ends that. Where it leaves out events, `rows` says which it kept.
 
     Args:
@@ -94,16 +95,16 @@ def shower_externally(events: HardEvents, command: str, seed: int) -> Showered:
         _write_plain(lhe, events)
         values = {"lhe": str(lhe), "hepmc": str(hepmc), "seed": str(seed), "n_events": str(events.n_events)}
         words = [re.sub(r"\{(.*?)\}", lambda found: values[found[1]], word) for word in template]
-        _run([_from_here(word) for word in words], folder)
-        written = next((path for s in _COMPRESSED if (path := folder / (hepmc.name + s)).exists()), None)
-        if written is None:
-            msg = f"external program '{words[0]}' ended well but did not write {{hepmc}}. Check its arguments."
-            raise GeneratorError(msg)
-        try:
-            return read_showered(written, events)
-        except InputError as error:
-            msg = f"external program '{words[0]}': {error}"
-            raise GeneratorError(msg) from error
+        with _finished([_from_here(word) for word in words], folder):
+            written = next((path for s in _COMPRESSED if (path := folder / (hepmc.name + s)).exists()), None)
+            if written is None:
+                msg = f"external program '{words[0]}' ended well but did not write {{hepmc}}. Check its arguments."
+                raise GeneratorError(msg)
+            try:
+                return read_showered(written, events)
+            except InputError as error:
+                msg = f"external program '{words[0]}': {error}"
+                raise GeneratorError(msg) from error
 
 
 def _from_here(word: str) -> str:
@@ -119,25 +120,24 @@ def _write_plain(path: Path, events: HardEvents) -> None:
     packed.unlink()
 
 
-def _run(words: list[str], folder: Path) -> None:
+@contextmanager
+def _finished(words: list[str], folder: Path) -> Iterator[None]:
+    """Run a program to its end, in a folder that is deleted afterwards, or when this process is killed."""
     output = folder / "output.log"
-    ours, theirs = os.pipe()[::-1]
-    try:
-        with output.open("wb") as log:
-            supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), *words],
-                cwd=folder,
-                stdin=theirs,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        os.close(theirs)
-        status = supervisor.wait()
-    finally:
-        os.close(ours)  # ends the program where the wait was interrupted
-    if status:
-        lines = output.read_text(encoding="utf-8", errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-        msg = f"external program '{words[0]}' failed with exit status {status}: {last}"
-        raise GeneratorError(msg)
+    with (
+        output.open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_SUPERVISOR), str(folder), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        ) as supervisor,
+    ):
+        status = int(next(iter(supervisor.stdout or ()), b"1"))  # it says nothing where it cannot start the program
+        if status:
+            lines = output.read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+            msg = f"external program '{words[0]}' failed with exit status {status}: {last}"
+            raise GeneratorError(msg)
+        yield

@@ -46,7 +46,7 @@ def prepare(campaign: Campaign, folder: Path) -> None:
         further = theirs.variations[len(campaign.variations) :]
         ours = replace(theirs, variations=theirs.variations[: len(campaign.variations)])
         if further and ours.digest == campaign.digest:
-            withdraw(folder, {v.name for v in further})
+            withdraw(folder, {v.name for v in further}, wanted=campaign)
         check_holds(campaign, folder)
         return
     check(campaign)
@@ -213,7 +213,7 @@ def extend(folder: Path | str, variations: tuple[Variation, ...] = (), *, n_even
     return larger
 
 
-def withdraw(folder: Path | str, variations: Collection[str]) -> Campaign:
+def withdraw(folder: Path | str, variations: Collection[str], *, wanted: Campaign | None = None) -> Campaign:
     """Take back an extension that failed, as far as no view was made: the campaign is then as it was before.
 
     Variations that have views stay, and so do those before them, for a view's number is its place in the list.
@@ -221,6 +221,7 @@ def withdraw(folder: Path | str, variations: Collection[str]) -> Campaign:
     Args:
         folder: the campaign folder, or its fsspec URL.
         variations: names of those that were added.
+        wanted: take nothing back unless this campaign is what is left.
 
     Returns:
         The campaign that the folder holds then.
@@ -237,11 +238,12 @@ def withdraw(folder: Path | str, variations: Collection[str]) -> Campaign:
         while len(kept) > 1 and kept[-1].name in variations and kept[-1].name not in simulated:
             kept.pop()
         smaller = replace(campaign, variations=tuple(kept))
-        if smaller != campaign:
-            describe(smaller, folder)
-            write_whole(folder / CAMPAIGN_FILE, smaller.to_toml().encode())
-            left_out = ", ".join(v.name for v in campaign.variations[len(kept) :])
-            _log.info("taken back, for no view of it was made: %s", left_out, extra={"data": {"variations": left_out}})
+        if smaller == campaign or (wanted is not None and smaller.digest != wanted.digest):
+            return campaign
+        describe(smaller, folder)
+        write_whole(folder / CAMPAIGN_FILE, smaller.to_toml().encode())
+        left_out = ", ".join(v.name for v in campaign.variations[len(kept) :])
+        _log.info("taken back, for no view of it was made: %s", left_out, extra={"data": {"variations": left_out}})
     return smaller
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepfm.atomic import exists, location
+from hepfm.errors import InputError
 from hepfm.formats.hepmc import HepmcReader
 from hepfm.resim.campaign import BLOCK_EVENTS, Campaign, Chunk, Task, check_files
 from hepfm.resim.generator import pythia_seeds
@@ -24,7 +25,13 @@ _TURN = threading.Lock()
 
 
 def tasks_with_frozen_events(campaign: Campaign, folder: Path) -> Iterator[Task]:
-    """Tasks, each once the frozen events that it needs are on disk or can be made by the worker itself."""
+    """Tasks, each once the frozen events that it needs are on disk or can be made by the worker itself.
+
+    Raises:
+        InputError: a file that the events come from cannot be read, is damaged, or has changed.
+    """
+    if campaign.is_finished:
+        check_files(campaign)  # they are not frozen: each task reads them again
     if not campaign.from_files or campaign.is_finished:
         yield from campaign.tasks()
         return
@@ -137,12 +144,19 @@ def frozen_block(campaign: Campaign, folder: str, process: int, block: int) -> H
 @lru_cache(maxsize=4)
 def _known_block(campaign: Campaign, folder: str, process: int, block: int) -> HardEvents:
     path = location(folder) / campaign.block_path(process, block)
+    expected = campaign.events_of_block(process, block)
     if exists(path) or campaign.from_files:
-        return read_block(path)
+        events = read_block(path)
+        # A late task of a smaller campaign may have left fewer; of a file's events, Pythia may be unable to use some.
+        if not campaign.from_files and events.n_events != len(expected):
+            msg = (
+                f"{path} holds {events.n_events} frozen events, expected {len(expected)}. Delete it, then run the same "
+                "command again, which makes it anew."
+            )
+            raise InputError(msg)
+        return events
     source = campaign.processes[process]
-    start = block * BLOCK_EVENTS
-    stop = min(start + BLOCK_EVENTS, campaign.events_of(process))
-    ids = campaign.event_ids(process, start, stop)
+    ids = campaign.event_ids(process, expected.start, expected.stop)
 
     def accept(events: HardEvents) -> NDArray[np.bool_]:
         return np.asarray(find_targets(events, source.label).counts == source.n_targets)

@@ -108,7 +108,7 @@ class _Record:
 
 
 def concatenate(parts: list[HardEvents]) -> HardEvents:
-    """Join blocks of the same process; the cross-section is their mean, each block as heavy as it has events.
+    """Join blocks of the same process. Beams and cross-section are those of the first: a file's blocks have the file's.
 
     A weight that a block lacks is nan there.
     """
@@ -117,12 +117,7 @@ def concatenate(parts: list[HardEvents]) -> HardEvents:
     columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in flat}
     columns["weights"] = np.concatenate([_weights(p, names) for p in parts])
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.offsets) for p in parts]))])
-    shares = np.array([p.n_events for p in parts]) / max(1, sum(p.n_events for p in parts))
-    mean = CrossSection(
-        float(shares @ [p.cross_section.value for p in parts]),
-        float(np.linalg.norm(shares * [p.cross_section.error for p in parts])),
-    )
-    return HardEvents(parts[0].beams, mean, names, offsets=offsets, **columns)
+    return HardEvents(parts[0].beams, parts[0].cross_section, names, offsets=offsets, **columns)
 
 
 def _weights(events: HardEvents, names: tuple[str, ...]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from hepfm import manifest
 from hepfm.atomic import exists, is_local, location, names
 from hepfm.errors import CampaignError, HepfmError
 from hepfm.resim.campaign import Campaign, Task
-from hepfm.resim.executors import check_alive, is_loss, local_executor, n_cores
+from hepfm.resim.executors import check_alive, is_loss, leaving_none, local_executor, n_cores
 from hepfm.resim.folder import check_holds, describe, locked, prepare, sweep
 from hepfm.resim.frozen import tasks_with_frozen_events
 from hepfm.resim.isolation import run_isolated
@@ -93,7 +93,11 @@ def run(
         # Workers open the folder from their own working directory.
         tasks = _Tasks(campaign, str(place.absolute() if is_local(place) else folder), frozenset(done))
         n_before = progress.n_shards_done
-        with nullcontext(executor) if executor else local_executor(workers) as pool, manifest.recorder(place) as keep:
+        with (
+            nullcontext(executor) if executor else local_executor(workers) as pool,
+            manifest.recorder(place) as keep,
+            leaving_none(pool, tasks.pending),
+        ):
             for records in tasks.results(pool, workers * _TASKS_AHEAD):
                 for record in records:
                     # In a store, where every look is a request, once a run: its name is the same everywhere.
