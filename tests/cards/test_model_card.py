@@ -346,6 +346,12 @@ def test_a_study_is_drawn_with_bands_of_its_spread():
     band = axes.collections[0].get_paths()[0].get_extents()
     assert (band.ymin, band.ymax) == pytest.approx((0.4, 0.7))
     assert axes.get_xlabel() == "labelled jets"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["100", "1,000"]
+
+
+def test_of_numbers_of_labels_that_lie_close_the_larger_is_named():
+    (axes,) = draw_study({"rows": [row("full", n, 0.5) for n in (100, 1000, 93_000, 100_000)]}).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["100", "1,000", "", "100,000"]
 
 
 def test_a_study_of_weak_supervision_is_drawn_over_the_share_of_signal():

@@ -339,11 +339,12 @@ def draw_study(study: Mapping[str, Any], measure: str = "accuracy") -> "Figure":
             axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
         axes.set_xscale("log")
         ticks = sorted({float(row[x_name]) for row in rows})
-        axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+        # Labels that would lie over each other: of two places so near the upper one is named.
+        near = (ticks[-1] / ticks[0]) ** 0.09
+        named = [b / a > near for a, b in pairwise(ticks)] + [True]
+        axes.set_xticks(ticks, [f"{tick:,g}" * is_named for tick, is_named in zip(ticks, named, strict=True)])
         axes.minorticks_off()
-        if len(ticks) > 1:
-            margin = min(b / a for a, b in pairwise(ticks)) ** 0.25
-            axes.set_xlim(ticks[0] / margin, ticks[-1] * margin)
+        axes.margins(x=0.06)
         labels = {"n_labels": "labelled jets", "signal_fraction": "share of signal in the mixed sample"}
         axes.set(xlabel=labels[x_name], ylabel=measure.replace("_", " "))
         axes.grid(axis="y", color="#e8e8e8", linewidth=0.8)
