@@ -53,6 +53,7 @@ hepfm-data $ten hepfm/mpm-rs3l-tiny $all --modes scratch,full --seeds 2 --out st
 hepfm-data study labels hepfm/mpm-tiny --data more-jets --test-data jetclass-jets $bf16 --n-test 5000 --labels 100000 \
   --epochs 10 --out runs/mpm-tiny/studies/ten-classes-100000
 hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/rs3l-tiny/studies/ten-classes
+hepfm-data $ten hepfm/rs3l-tiny --labels 10000 --modes frozen,full --out studies/ten-classes-10000-rs3l
 hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --out studies/ten-classes-edgeconv
 two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
