@@ -541,9 +541,10 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_goes_on(quick_variatio
     assert result.stdout.startswith("0 problems in 120 shards")
 
 
-def test_workers_end_with_a_command_that_is_killed(quick_variations, tmp_path):
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_a_command_that_is_killed(quick_variations, tmp_path, blow):
     with running(in_small_tasks(quick_variations), tmp_path) as (process, workers):
-        process.kill()
+        process.send_signal(blow)
         process.wait(timeout=30)
         _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []

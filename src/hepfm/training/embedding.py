@@ -10,14 +10,13 @@ from torch import Tensor
 
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
-from hepfm.hashing import unit_hash
 from hepfm.models.classifier import Backbone
 from hepfm.table import JetTable
 from hepfm.training.batches import PaddedJets
 from hepfm.training.classes import class_names, encode
 from hepfm.training.probe import pooled
 from hepfm.training.scoring import missing_inputs, needed_columns
-from hepfm.training.source import Source, first_variation
+from hepfm.training.source import Source, first_variation, same_events
 
 _SEED = 2**35
 
@@ -96,9 +95,7 @@ def _same_events(
     """About so many jets that no network trained on, where that is known; the same events of every variation."""
     split = "test" if dataset.knows_events else None
     sources = [Source(dataset, split, name) for name in variations]
-    events = [source.events() for source in sources]
-    share = n_jets / max(1, len(events[0]))
-    places = [np.flatnonzero(unit_hash(numbers, _SEED) < share) for numbers in events]
+    places = same_events(sources, n_jets, _SEED)
     return [source.read(columns, rows) for source, rows in zip(sources, places, strict=True)]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
+from hepfm.hashing import unit_hash
 from hepfm.opening import open as open_jets
 from hepfm.schema import SPLITS, is_constituent, split_of, unknown_name
 from hepfm.table import JetTable
@@ -171,6 +172,13 @@ def _is_why(note: str, name: str) -> bool:
     """Whether a note says why there is no column of some name."""
     what, _, which = note.partition(": ")
     return what == f"no {name}" or (what.startswith("left out") and name in re.split("[ ,]+", which))
+
+
+def same_events(sources: Sequence[Source], n_jets: int, seed: int) -> list[NDArray[np.int64]]:
+    """Places in each source: about so many jets of the first, chosen by the seed, and of the others the same events."""
+    events = [source.events() for source in sources]
+    share = n_jets / max(1, len(events[0]))
+    return [np.flatnonzero(unit_hash(numbers, seed) < share) for numbers in events]
 
 
 def first_variation(dataset: Dataset) -> str | None:

@@ -13,7 +13,6 @@ import numpy as np
 from hepfm.atomic import write_whole
 from hepfm.dataset import Dataset
 from hepfm.errors import InputError
-from hepfm.hashing import unit_hash
 from hepfm.inputs import columns_for
 from hepfm.markdown import markdown_table
 from hepfm.models import AutoModel
@@ -27,7 +26,7 @@ from hepfm.training.memory import in_memory
 from hepfm.training.origin import describe_data, digests_of
 from hepfm.training.recipes import read_recipe, write_recipe
 from hepfm.training.scoring import Tagger, inputs_of
-from hepfm.training.source import Source, first_variation, open_source
+from hepfm.training.source import Source, first_variation, open_source, same_events
 
 STUDY, TABLE = "study.json", "study.md"
 
@@ -270,11 +269,9 @@ class _TestJets:
         known = self._dataset.columns
         wanted = (*columns_for(tuple(self._inputs)), self._study.column, "event_id", "jet_index")
         names = [c for c in dict.fromkeys(wanted) if c in known]
-        events = {variation: source.events() for variation, source in self._sources.items()}
-        # The same events of every variation.
-        share = self._study.n_test / max(1, len(next(iter(events.values()))))
-        places = {v: np.flatnonzero(unit_hash(numbers, _TEST_SEED) < share) for v, numbers in events.items()}
-        return in_memory({v: s.read(names, places[v]) for v, s in self._sources.items()}, self._dataset)
+        places = same_events(list(self._sources.values()), self._study.n_test, _TEST_SEED)
+        read = zip(self._sources.items(), places, strict=True)
+        return in_memory({name: source.read(names, rows) for (name, source), rows in read}, self._dataset)
 
 
 def _finished(
