@@ -192,6 +192,25 @@ def test_what_is_left_open_is_decided_by_mode_and_number_of_labels(backbone, dat
     assert replace(bare, dropout=0.0).resolved(80).dropout == 0.0
 
 
+@pytest.mark.parametrize("mode", ["linear", "frozen"])
+def test_a_rate_for_a_backbone_that_stays_is_refused(mode):
+    words = ["finetune", "hepfm/mpm-tiny", "jets.root", "--mode", mode, "--backbone-rate", "0.1"]
+    done = CliRunner().invoke(cli.cli, words)
+    assert done.exit_code == 2
+    assert f"no effect with --mode {mode}" in done.stderr
+
+
+def test_the_backbone_moves_as_far_as_its_rate_lets_it(recipe, backbone, tmp_path):
+    """Steps of AdamW are as long as their rate."""
+    start = AutoModel.from_pretrained(str(backbone)).state_dict()["embedding.0.weight"]
+    moved = {}
+    for rate in (0.1, 0.01):
+        slow = replace(recipe, mode="full", learning_rate=1e-3, backbone_rate=rate, n_epochs=1, weight_decay=0.0)
+        end = finetune(slow, tmp_path / str(rate)).model.backbone.state_dict()["embedding.0.weight"]
+        moved[rate] = float((end - start).abs().mean())
+    assert moved[0.1] == pytest.approx(10 * moved[0.01], rel=0.3)
+
+
 def test_a_fine_tuned_network_tells_easy_classes_apart(finished, data):
     found = evaluate(Tagger(finished.model), hepfm.open(data), Question(split="test"))
     assert found["auc"] > 0.95

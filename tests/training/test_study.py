@@ -229,10 +229,20 @@ def test_one_command_runs_the_study_and_draws_it(backbone, data, tmp_path):
 
 
 def test_the_command_of_a_study_has_its_less_usual_settings_too(wanted):
-    study = replace(wanted, column="truth", columns="my/own/mine.toml", allow_missing=True, validation_share=0.2)
+    more = {"columns": "my/own/mine.toml", "allow_missing": True, "validation_share": 0.2, "backbone_rate": 0.02}
+    study = replace(wanted, column="truth", **more)
     words = f"{study_command(asdict(study))} "
     for said in ("--label truth ", "--columns mine.toml ", "--allow-missing ", "--validation-share 0.2 "):
         assert said in words
+    assert "--backbone-rate 0.02 " in words
+
+
+def test_a_rate_of_the_backbone_is_for_networks_trained_whole(wanted):
+    runs = {run.recipe.mode: run.recipe for run in plan(replace(wanted, backbone_rate=0.02))}
+    assert runs["full"].backbone_rate == 0.02
+    assert runs["scratch"].backbone_rate is None
+    with pytest.raises(InputError, match="goes with the mode full; got linear"):
+        replace(wanted, modes=("linear",), backbone_rate=0.02)
 
 
 def test_the_card_of_a_network_has_its_studies(finished, tmp_path):

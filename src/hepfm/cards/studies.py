@@ -26,6 +26,7 @@ _OPTIONS = {
     "variations": "variations",
     "n_test": "n-test",
     "n_epochs": "epochs",
+    "backbone_rate": "backbone-rate",
     "precision": "precision",
 }
 
@@ -75,7 +76,7 @@ def study_command(study: Mapping[str, Any], recorded: Collection[str] = ()) -> s
     """The command that makes a study, every setting written out; paths without the folders that they lie in."""
     words = ["hepfm-data study labels", *(shown_name(name, recorded) for name in study["checkpoints"])]
     for setting, option in _OPTIONS.items():
-        value = study[setting]
+        value = study.get(setting)  # a study of before has no setting that is new
         if value:
             listed = isinstance(value, list | tuple)
             words.append(f"--{option} {','.join(map(str, value)) if listed else shown_name(str(value), recorded)}")

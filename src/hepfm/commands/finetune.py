@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from hepfm.arguments import LocalPath, Positive, Whole
-from hepfm.commands.options import Names, allow_missing_option, columns_option, examples, json_option
+from hepfm.commands.options import (
+    Names,
+    allow_missing_option,
+    backbone_rate_option,
+    columns_option,
+    examples,
+    json_option,
+)
 from hepfm.errors import InputError
 
 _MOST = 10**9
@@ -66,6 +73,7 @@ _N_TEST = 20_000
 )
 @click.option("--batch-size", type=Whole(1, _MOST), help="Jets a step.  [default: 16 to 256, by their number]")
 @click.option("--learning-rate", type=Positive(), help="Of the head.  [default: by the mode]")
+@backbone_rate_option
 @click.option("--dropout", type=float, help="Of the backbone.  [default: by the mode]")
 @click.option(
     "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Of matrix products."
@@ -92,6 +100,9 @@ def finetune(
     """
     if (data is None) == (not weak):
         msg = "expected DATA, or --weak with two mixed samples. Give one of them."
+        raise click.UsageError(msg)
+    if settings["backbone_rate"] and settings["mode"] in ("linear", "frozen"):
+        msg = f"--backbone-rate has no effect with --mode {settings['mode']}, which keeps the backbone. Leave it out."
         raise click.UsageError(msg)
     from hepfm.training.finetuning import Finetuning
     from hepfm.training.labels import Labels

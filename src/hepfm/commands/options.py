@@ -2,6 +2,8 @@
 
 import click
 
+from hepfm.arguments import Positive
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 # A folder is text, not a path: it may be a URL such as s3://bucket/resim-jets.
 folder_argument = click.argument("folder", default="resim-jets")
@@ -10,6 +12,10 @@ columns_option = click.option(
 )
 allow_missing_option = click.option(
     "--allow-missing", is_flag=True, help="Take jets that lack inputs of the network, which are then unknown to it."
+)
+
+backbone_rate_option = click.option(
+    "--backbone-rate", type=Positive(), help="Learning rate of the backbone, over that of the head.  [default: 0.1]"
 )
 
 

@@ -34,7 +34,7 @@ class Finetuning:
         n_epochs: times that each jet is seen.
         batch_size: jets a step.
         learning_rate: of the head.
-        backbone_rate: learning rate of the backbone, in multiples of the head's.
+        backbone_rate: learning rate of the backbone, in multiples of the head's; "frozen" and "linear" have none.
         weight_decay: AdamW's.
         dropout: of the backbone.
         precision: of matrix products.

@@ -64,6 +64,7 @@ class Study:
         allow_missing: whether jets may lack inputs.
         n_epochs: times each labelled jet is seen; None for what is recommended.
         patience: epochs without a smaller validation loss after which a training stops.
+        backbone_rate: of "full", as of `Finetuning`; None for what is recommended.
         precision: of matrix products.
     """
 
@@ -84,6 +85,7 @@ class Study:
     allow_missing: bool = False
     n_epochs: int | None = None
     patience: int = 10
+    backbone_rate: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
@@ -100,6 +102,9 @@ class Study:
             raise InputError(msg)
         if self.signal_fractions and len(self.classes) != 2:
             msg = f"signal fractions need two classes, background and signal; got {', '.join(self.classes) or 'none'}."
+            raise InputError(msg)
+        if self.backbone_rate is not None and "full" not in self.modes:
+            msg = f"a backbone rate goes with the mode full; got {', '.join(self.modes)}. Leave it out."
             raise InputError(msg)
 
 
@@ -167,6 +172,7 @@ def plan(study: Study) -> tuple[Run, ...]:
                             allow_missing=study.allow_missing,
                             n_epochs=study.n_epochs,
                             patience=study.patience,
+                            backbone_rate=study.backbone_rate if mode == "full" else None,
                             precision=study.precision,
                             seed=seed,
                         )
