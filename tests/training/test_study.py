@@ -238,7 +238,8 @@ def test_the_command_of_a_study_has_its_less_usual_settings_too(wanted):
 
 
 def test_a_rate_of_the_backbone_is_for_networks_trained_whole(wanted):
-    runs = {run.recipe.mode: run.recipe for run in plan(replace(wanted, backbone_rate=0.02))}
+    runs = {run.recipe.mode: run.recipe for run in plan(replace(wanted, learning_rate=3e-4, backbone_rate=0.02))}
+    assert {recipe.learning_rate for recipe in runs.values()} == {3e-4}
     assert runs["full"].backbone_rate == 0.02
     assert runs["scratch"].backbone_rate is None
     with pytest.raises(InputError, match="goes with the mode full; got linear"):

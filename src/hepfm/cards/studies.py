@@ -26,6 +26,7 @@ _OPTIONS = {
     "variations": "variations",
     "n_test": "n-test",
     "n_epochs": "epochs",
+    "learning_rate": "learning-rate",
     "backbone_rate": "backbone-rate",
     "precision": "precision",
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hepfm.arguments import LocalPath, Positive, Whole
+from hepfm.arguments import LocalPath, Whole
 from hepfm.commands.options import (
     Names,
     allow_missing_option,
@@ -14,6 +14,7 @@ from hepfm.commands.options import (
     columns_option,
     examples,
     json_option,
+    learning_rate_option,
 )
 from hepfm.errors import InputError
 
@@ -72,7 +73,7 @@ _N_TEST = 20_000
     "--patience", default=10, show_default=True, type=Whole(0, _MOST), help="Epochs without gain on those; 0: go on."
 )
 @click.option("--batch-size", type=Whole(1, _MOST), help="Jets a step.  [default: 16 to 256, by their number]")
-@click.option("--learning-rate", type=Positive(), help="Of the head.  [default: by the mode]")
+@learning_rate_option
 @backbone_rate_option
 @click.option("--dropout", type=float, help="Of the backbone.  [default: by the mode]")
 @click.option(

@@ -14,6 +14,7 @@ allow_missing_option = click.option(
     "--allow-missing", is_flag=True, help="Take jets that lack inputs of the network, which are then unknown to it."
 )
 
+learning_rate_option = click.option("--learning-rate", type=Positive(), help="Of the head.  [default: by the mode]")
 backbone_rate_option = click.option(
     "--backbone-rate", type=Positive(), help="Learning rate of the backbone, over that of the head.  [default: 0.1]"
 )

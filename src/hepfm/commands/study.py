@@ -14,6 +14,7 @@ from hepfm.commands.options import (
     columns_option,
     examples,
     json_option,
+    learning_rate_option,
 )
 from hepfm.schema import SPLITS
 
@@ -82,6 +83,7 @@ def study() -> None:
 )
 @click.option("--n-test", default=20_000, show_default=True, type=Whole(1, 10**12), help="Test jets, about.")
 @click.option("--epochs", "n_epochs", type=Whole(1, 10**9), help="Times each jet is seen.  [default: 40, of many 10]")
+@learning_rate_option
 @backbone_rate_option
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products.  [default: fp32]")
 @click.option("--measure", default="", help="What the figure shows: accuracy, auc, rejection_at_0.5, ...")

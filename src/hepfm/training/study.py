@@ -64,6 +64,7 @@ class Study:
         allow_missing: whether jets may lack inputs.
         n_epochs: times each labelled jet is seen; None for what is recommended.
         patience: epochs without a smaller validation loss after which a training stops.
+        learning_rate: of every mode, as of `Finetuning`; None for what is recommended for each.
         backbone_rate: of "full", as of `Finetuning`; None for what is recommended.
         precision: of matrix products.
     """
@@ -85,6 +86,7 @@ class Study:
     allow_missing: bool = False
     n_epochs: int | None = None
     patience: int = 10
+    learning_rate: float | None = None
     backbone_rate: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
 
@@ -172,6 +174,7 @@ def plan(study: Study) -> tuple[Run, ...]:
                             allow_missing=study.allow_missing,
                             n_epochs=study.n_epochs,
                             patience=study.patience,
+                            learning_rate=study.learning_rate,
                             backbone_rate=study.backbone_rate if mode == "full" else None,
                             precision=study.precision,
                             seed=seed,
