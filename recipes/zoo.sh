@@ -6,7 +6,8 @@ bf16="--precision bf16"
 
 # Ten classes, 500 to 1000 GeV, the same events and a tenth more, and in the detector of CMS; two classes above 400 GeV
 # in several views, and the jets that test those. (When mpm-rs3l-tiny and rs3l-edgeconv were trained, 47,000 of the
-# 60,000 events had a view of Vincia, which was without its tune.)
+# 60,000 events had a view of Vincia, which was without its tune; the ablations were tested with that Vincia, on the first
+# 10,000 events of resim-test.)
 hepfm-data resim jetclass-jets --processes jetclass --detector jetclass --n-events 300000 --variations nominal,reseed \
   --seed 11 --chunk-events 1000
 hepfm-data resim more-jets --processes jetclass --detector jetclass --n-events 330000 --variations nominal --seed 11 \
@@ -15,7 +16,7 @@ hepfm-data resim cms-jets --processes jetclass --detector cms --n-events 30000 -
   --chunk-events 1000
 hepfm-data resim resim-jets --n-events 60000 --variations nominal,reseed,fsr-up,fsr-down,vincia --detector jetclass \
   --seed 31 --chunk-events 1000
-hepfm-data resim resim-test --n-events 10000 --variations nominal,reseed,fsr-up,fsr-down,vincia --detector jetclass \
+hepfm-data resim resim-test --n-events 40000 --variations nominal,reseed,fsr-up,fsr-down,vincia --detector jetclass \
   --seed 32 --chunk-events 500
 
 # Tokenizers and backbones.
@@ -55,7 +56,7 @@ hepfm-data study labels hepfm/mpm-tiny --data more-jets --test-data jetclass-jet
 hepfm-data $ten hepfm/rs3l-tiny --labels 100,1000 --modes frozen,full --out runs/rs3l-tiny/studies/ten-classes
 hepfm-data $ten hepfm/rs3l-tiny --labels 10000 --modes frozen,full --out studies/ten-classes-10000-rs3l
 hepfm-data $ten runs/rs3l-edgeconv --labels 100,1000 --out studies/ten-classes-edgeconv
-two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 4500 --test-data resim-test --split all"
+two="study labels --data resim-jets --classes QCD,Hbb $bf16 --n-test 40000 --test-data resim-test --split all"
 views="--variations nominal,reseed,fsr-up,fsr-down,vincia"
 hepfm-data $two runs/rs3l-tiny --labels 100,1000 --modes linear,scratch,full $views \
   --out runs/rs3l-tiny/studies/two-classes
@@ -64,6 +65,14 @@ for name in mpm-tiny mpm-rs3l-tiny; do
 done
 hepfm-data $two hepfm/rs3l-edgeconv --labels 1000 --modes linear,scratch,full $views \
   --out runs/rs3l-edgeconv/studies/two-classes
+slow="--labels 1000 --modes full --backbone-rate 0.01"
+hepfm-data $two hepfm/rs3l-tiny $slow --seeds 6 $views --out runs/rs3l-tiny/studies/two-classes-slowly
+for name in mpm-tiny mpm-rs3l-tiny rs3l-edgeconv; do
+  hepfm-data $two hepfm/$name $slow $views --out runs/$name/studies/two-classes-slowly
+done
+hepfm-data $two hepfm/rs3l-tiny --labels 100 --modes full --backbone-rate 0.01 $views --out studies/two-classes-100-slowly
+hepfm-data $two hepfm/rs3l-tiny --labels 1000 --modes scratch --learning-rate 2e-4 --seeds 6 $views \
+  --out studies/two-classes-scratch-slowly
 hepfm-data study labels hepfm/rs3l-tiny --data jetclass-jets --classes QCD,Wqq --labels 100,1000 \
   --modes linear,scratch,full $bf16 --n-test 50000 --out runs/rs3l-tiny/studies/w-against-qcd
 hepfm-data study labels hepfm/mpm-tiny --data cms-jets --labels 1000 $bf16 --n-test 5000 \

@@ -376,6 +376,20 @@ def test_scores_of_a_study_are_those_of_most_labels_and_most_signal():
     assert values[0] < values[-1]
 
 
+@pytest.mark.parametrize("names", ["nominal reseed fsr-up fsr-down vincia", "one with-a-very-long-name-of-its-own"])
+@pytest.mark.parametrize("n_classes", [1, 2])
+def test_the_legend_of_variations_is_whole_however_narrow_the_figure(names, n_classes, tmp_path):
+    by_variation = {name: {f"class {n}": [9] * 50 for n in range(n_classes)} for name in names.split()}
+    found = {"network": "mpm", "mode": "full", "n_labels": 9, "signal_fraction": 0, "counts": by_variation}
+    figure = draw_study_scores({"histograms": [found | {"edges": np.linspace(0, 1, 51).tolist()}]})
+    figure.savefig(tmp_path / "scores.png")
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert [text.get_text() for text in legend.get_texts()] == names.split()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert all(axes.get_window_extent().y1 <= box.y0 for axes in figure.axes)
+
+
 def test_bins_of_scores_are_as_wide_as_statistics_need():
     few, many = [1_000, *[3] * 48, 1_000], [100] * 50
     edges = np.linspace(0, 1, 51).tolist()

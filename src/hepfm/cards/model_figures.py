@@ -166,6 +166,8 @@ def draw_scores(evaluation: Mapping[str, Any]) -> "Figure":
 def draw_study_scores(study: Mapping[str, Any]) -> "Figure":
     """Draw the scores of each kind of tagger under each variation: a row a class, a column a network and mode.
 
+    One kind alone has its classes side by side.
+
     Of several numbers of labels and shares of signal the largest are drawn. Counts are those of all seeds together, so
     that bars, which take views and seeds for independent, are too short.
 
@@ -184,7 +186,8 @@ def draw_study_scores(study: Mapping[str, Any]) -> "Figure":
         (_kind(found), f"score of {name}", _counts_of(name, found["counts"])) for name in classes for found in kinds
     ]
     with _style() as make_figure:
-        return _draw_views(make_figure, panels, np.array(kinds[0]["edges"]), len(kinds))
+        n_columns = len(kinds) if len(kinds) > 1 else len(classes)
+        return _draw_views(make_figure, panels, np.array(kinds[0]["edges"]), n_columns)
 
 
 def _kind(row: Mapping[str, Any]) -> str:
@@ -219,7 +222,11 @@ def _draw_views(
             main.set_ylabel("density")
             ratio.set_ylabel(f"to {next(iter(counts))}", fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(labels)), frameon=False)
+    for n_legend_columns in range(min(5, len(labels)), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside upper center", ncols=n_legend_columns, frameon=False)
+        if legend.get_window_extent().width <= figure.bbox.width or n_legend_columns == 1:
+            break
+        legend.remove()
     return figure
 
 
