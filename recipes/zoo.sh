@@ -112,6 +112,32 @@ short codes-type-displacement 's/^targets.*/targets = ["codes", "type", "displac
 for share in 0.2 0.6; do short share-$share "s/^share.*/share = $share/"; done
 short again '$a seed = 2'
 
+# How fast a backbone forgets, and how heavy the contrast of a joint network should be, in views without Vincia.
+four="nominal,reseed,fsr-up,fsr-down"
+rates="--data resim-jets --classes QCD,Hbb $bf16 --labels 1000 --variations $four"
+hepfm-data study labels hepfm/rs3l-tiny $rates --modes linear,frozen,scratch,full --out studies/rates
+for rate in 0.02 0.01; do
+  hepfm-data study labels hepfm/rs3l-tiny $rates --modes full --backbone-rate $rate --out studies/rates-full-$rate
+done
+for rate in 2e-4 1e-3; do
+  hepfm-data study labels hepfm/rs3l-tiny $rates --modes scratch --learning-rate $rate --out studies/rates-scratch-$rate
+done
+hepfm-data resim fewer-jets --processes jetclass --detector jetclass --n-events 60000 --variations nominal,reseed \
+  --seed 11 --chunk-events 1000
+mkdir -p runs/joint
+joint() { # WEIGHT STEPS WARMUP
+  sed -e "s/^weight = .*/weight = $1.0/" -e 's/^share.*/share = 0.1/' -e "s/^n_steps.*/n_steps = $2/" \
+    -e "s/^warmup_steps.*/warmup_steps = $3/" recipes/mpm-rs3l-tiny.toml >runs/joint/$1.toml
+  hepfm-data pretrain runs/joint/$1.toml --data fewer-jets --data resim-jets --variations $four --out runs/joint/$1
+  hepfm-data study labels runs/joint/$1 $rates --modes linear --out studies/joint-$1
+  hepfm-data study labels runs/joint/$1 $rates --modes full --backbone-rate 0.01 --out studies/joint-$1-slowly
+  hepfm-data study labels runs/joint/$1 --data fewer-jets --labels 1000 --modes frozen,full $bf16 --split validation \
+    --out studies/joint-$1-ten
+}
+joint 1 1000 100
+joint 3 3000 200
+joint 10 3000 200
+
 # Maps, and the cards once more with all of it.
 for name in mpm-tiny mpm-rs3l-tiny; do
   hepfm-data study map runs/$name --data jetclass-jets --n-jets 5000 --out runs/$name
